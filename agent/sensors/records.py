@@ -1,0 +1,116 @@
+"""What sensors hand to the rest of the agent: raw facts, before anyone knows who stood behind them.
+
+Times are nanoseconds of CLOCK_BOOTTIME. Names are bytes, as the kernel has them.
+"""
+
+from typing import NamedTuple, Protocol
+
+UNSET_ID = 4294967295
+"""The kernel's value for "no login uid" and "no session"."""
+
+
+class ProcessRecord(NamedTuple):
+    """A process was forked, executed a program, or ended; or was found in a snapshot."""
+
+    kind: str
+    """"fork", "exec", "exit" or "snapshot"."""
+    boot_ns: int
+    """When it happened."""
+    start_ns: int
+    """When the process was forked (its identity together with pid and boot)."""
+    pid: int
+    ppid: int
+    """Parent at that moment; for "fork" the process that forked."""
+    session_leader: int
+    """POSIX session id: pid of the session's leader (0: not known)."""
+    user_id: int
+    effective_user_id: int
+    login_user_id: int
+    """Audit login uid, UNSET_ID when there is none."""
+    session_id: int
+    """Audit session, UNSET_ID when there is none."""
+    terminal: str
+    """"pts/1", "tty1", or "" when there is none."""
+    exit_status: int
+    """For "exit": the kernel's exit_code (wait status: code << 8 | signal). Else 0."""
+    requested_path: bytes
+    executable: bytes
+    """Absolute path; b"" for "fork" and "exit"."""
+    arguments: tuple[bytes, ...]
+    arguments_cut: bool
+    working_directory: bytes
+    cgroup: str
+    """cgroup path, "/" or "" when at the root or not known."""
+    exact: bool
+    """False when read from /proc after the fact."""
+
+
+class SocketRecord(NamedTuple):
+    """A process began a connection or opened a port."""
+
+    kind: str
+    """"connect" or "listen"."""
+    boot_ns: int
+    pid: int
+    protocol: str
+    """"tcp" or "udp"."""
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+
+
+class FileRecord(NamedTuple):
+    """A name or a file changed."""
+
+    operation: str
+    """"created", "modified", "deleted", "renamed", "attributes"."""
+    boot_ns: int
+    """When it was read from the kernel (fanotify and inotify carry no time)."""
+    pid: int
+    """Thread group id of who did it; 0 when the source does not know."""
+    path: bytes
+    """Absolute path after the change."""
+    previous_path: bytes
+    """For "renamed": where it came from; b"" when not known."""
+    directory: bool
+
+
+class AuditRecord(NamedTuple):
+    """One user-space or configuration record of the audit system, parsed."""
+
+    kind: str
+    """Record type name, e.g. "USER_LOGIN", "LOGIN", "ADD_USER", "USER_CMD", "NETFILTER_CFG"."""
+    wall_ns: int
+    """The time it bears: nanoseconds since 1970."""
+    serial: int
+    fields: dict[str, bytes]
+    """Its fields, decoded (hex and quotes resolved)."""
+
+
+class LossRecord(NamedTuple):
+    """A sensor knows that it missed something."""
+
+    source: str
+    """"bpf", "fanotify", "inotify", "audit"."""
+    boot_ns: int
+    since_ns: int
+    """Since when: the last moment at which all was well."""
+    lost: int | None
+    """How many; None when nobody counted."""
+    detail: str
+
+
+Record = ProcessRecord | SocketRecord | FileRecord | AuditRecord | LossRecord
+
+
+class Sensor(Protocol):
+    """One event source. Cheap to drain, never blocks."""
+
+    name: str
+
+    def drain(self) -> list[Record]:
+        """All that came since the last call, oldest first. Raises OSError when the source died."""
+
+    def close(self) -> None:
+        """Release everything; leaves no rule, mark, mount or program behind. Safe to call twice."""
