@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def generate(source: Path, target: Path) -> None:
-    """Write message, stub and type modules of every .proto below `source` into `target`.
+    """Write message and stub modules of every .proto below `source` into `target`.
+
+    With mypy-protobuf installed (a development tool) type stubs come with them.
 
     Built beside and swapped in, so that a program started meanwhile never sees half of it.
 
@@ -23,6 +25,8 @@ def generate(source: Path, target: Path) -> None:
     fresh.mkdir(parents=True)
     # protoc finds the mypy plugins on PATH; they live beside this interpreter.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    typed = shutil.which("protoc-gen-mypy") is not None
+    stubs = [f"--mypy_out=quiet:{fresh}", f"--mypy_grpc_out=quiet:{fresh}"] if typed else []
     status = protoc.main(
         [
             "protoc",
@@ -30,8 +34,7 @@ def generate(source: Path, target: Path) -> None:
             f"-I{Path(grpc_tools.__file__).parent / '_proto'}",
             f"--python_out={fresh}",
             f"--grpc_python_out={fresh}",
-            f"--mypy_out=quiet:{fresh}",
-            f"--mypy_grpc_out=quiet:{fresh}",
+            *stubs,
             *files,
         ]
     )
