@@ -41,6 +41,12 @@ def generate(source: Path, target: Path) -> None:
     if status:
         shutil.rmtree(fresh, ignore_errors=True)
         raise SystemExit(f"protoc failed with status {status}")
+    # Regular packages, so that they can be walked (tests, import-linter).
+    for folder in sorted({p.parent for p in fresh.rglob("*_pb2.py")}):
+        for package in (folder, *folder.parents):
+            if package == fresh:
+                break
+            (package / "__init__.py").touch()
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
 

@@ -66,9 +66,7 @@ def a_person(
     **fields,
 ) -> events.Image:
     """An image in a person's session: at a terminal, or scripted when `terminal` is empty."""
-    provenance = (
-        events.PROVENANCE_INTERACTIVE if terminal else events.PROVENANCE_SCRIPTED
-    )
+    provenance = events.PROVENANCE_INTERACTIVE if terminal else events.PROVENANCE_SCRIPTED
     values = {
         "service": "",
         "provenance": provenance,
@@ -185,9 +183,7 @@ def batch_hash(batch: delivery.SealedBatch) -> bytes:
     return hashlib.sha256(batch.header).digest()
 
 
-def a_chain(
-    bodies: Iterable[events.EventBatch | None], **options
-) -> list[delivery.SealedBatch]:
+def a_chain(bodies: Iterable[events.EventBatch | None], **options) -> list[delivery.SealedBatch]:
     """Batches 1, 2, 3 … linked to one another."""
     chain: list[delivery.SealedBatch] = []
     for number, body in enumerate(bodies, start=1):

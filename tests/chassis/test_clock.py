@@ -1,0 +1,22 @@
+"""Times keep their value whatever form they take."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis import clock
+
+NANOSECONDS = st.integers(min_value=-62135596800 * clock.NS, max_value=253402300799 * clock.NS)
+
+
+@given(NANOSECONDS)
+def test_timestamps_round_trip(ns):
+    assert clock.from_timestamp(clock.to_timestamp(ns)) == ns
+
+
+def test_rfc3339_has_three_fraction_digits_always():
+    assert clock.rfc3339(0) == "1970-01-01T00:00:00.000Z"
+    assert clock.rfc3339(1_795_000_000 * clock.NS + 5_000_000) == "2026-11-18T11:06:40.005Z"
+
+
+def test_boot_plus_offset_is_the_wall():
+    assert abs(clock.boot_ns() + clock.wall_minus_boot_ns() - clock.wall_ns()) < 50_000_000
