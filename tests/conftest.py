@@ -51,7 +51,7 @@ def mongo_url() -> Iterator[str]:
             *("--networkMessageCompressors", "disabled", "--wiredTigerCacheSizeGB", "0.25"),
             *("--wiredTigerEngineConfigString", "log=(file_max=10MB)"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-            *("--logpath", str(folder / "log")),
+            *("--unixSocketPrefix", str(folder), "--logpath", str(folder / "log")),
         ],
         stdout=subprocess.DEVNULL,
     )
