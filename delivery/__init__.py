@@ -1,0 +1,1 @@
+"""The receiving half of the batch protocol, shared by store, modeler and detector."""
