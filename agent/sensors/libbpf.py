@@ -1,0 +1,147 @@
+"""The few functions of libbpf that loading an object needs, through ctypes.
+
+libbpf.so.1 is on every Debian 12 (iproute2 depends on it), so no compiled Python package is needed.
+Everything loaded belongs to file descriptors of this process: when it dies, the programs are gone.
+"""
+
+import ctypes
+import errno
+import os
+from ctypes import CFUNCTYPE, POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from functools import cache
+from typing import Any, Final
+
+from agent.sensors.unavailable import SensorUnavailable
+
+_SONAMES: Final = ("libbpf.so.1", "libbpf.so.0")
+_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
+    "bpf_object__open_mem": (c_void_p, [c_char_p, c_size_t, c_void_p]),
+    "bpf_object__load": (c_int, [c_void_p]),
+    "bpf_object__close": (None, [c_void_p]),
+    "bpf_object__next_program": (c_void_p, [c_void_p, c_void_p]),
+    "bpf_object__find_map_by_name": (c_void_p, [c_void_p, c_char_p]),
+    "bpf_program__name": (c_char_p, [c_void_p]),
+    "bpf_program__fd": (c_int, [c_void_p]),
+    "bpf_program__set_autoload": (c_int, [c_void_p, c_bool]),
+    "bpf_program__attach": (c_void_p, [c_void_p]),
+    "bpf_link__destroy": (c_int, [c_void_p]),
+    "bpf_map__fd": (c_int, [c_void_p]),
+    "bpf_map__set_max_entries": (c_int, [c_void_p, c_uint32]),
+    "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
+    "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, POINTER(c_uint32)]),
+    "libbpf_num_possible_cpus": (c_int, []),
+}
+_INFO_SIZE: Final = 512
+_RECURSION_MISSES_OFFSET: Final = 208
+"""Of `recursion_misses` in struct bpf_prog_info: kernel ABI."""
+_LOG = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+
+
+@_LOG
+def _silence(_level: int, _format: bytes, _arguments: int) -> int:
+    return 0
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    for soname in _SONAMES:
+        try:
+            library = ctypes.CDLL(soname, use_errno=True)
+        except OSError:
+            continue
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype = result
+            function.argtypes = arguments
+        # Its messages go to stderr otherwise; what went wrong is said by the error number.
+        library.libbpf_set_print.argtypes = [_LOG]
+        library.libbpf_set_print.restype = c_void_p
+        library.libbpf_set_print(_silence)
+        return library
+    raise SensorUnavailable("the library libbpf.so.1 (Debian package libbpf1) is not installed")
+
+
+def _refusal(what: str, number: int) -> SensorUnavailable:
+    if number in (errno.EPERM, errno.EACCES):
+        reason = "not permitted (needs root, or CAP_BPF and CAP_PERFMON)"
+    elif number in (errno.ESRCH, errno.ENOENT) and not os.path.exists("/sys/kernel/btf/vmlinux"):  # noqa: PTH110 - no Path needed
+        reason = "the kernel has no BTF type information (/sys/kernel/btf/vmlinux)"
+    else:
+        reason = os.strerror(number)
+    return SensorUnavailable(f"the kernel does not {what} our eBPF programs: {reason}")
+
+
+class BpfObject:
+    """One loaded and attached object file.
+
+    Args:
+        image: The bytes of the object file.
+        map_sizes: Maps that shall have another number of entries than the object says.
+
+    Raises:
+        SensorUnavailable: No libbpf, no BTF, not permitted, or refused by the verifier.
+    """
+
+    def __init__(self, image: bytes, map_sizes: dict[str, int] | None = None) -> None:
+        self._library = _library()
+        self._links: list[int] = []
+        self._programs: list[int] = []
+        self._object = self._library.bpf_object__open_mem(image, len(image), None)
+        if not self._object:
+            raise _refusal("know the format of", ctypes.get_errno() or errno.EINVAL)
+        try:
+            for name, entries in (map_sizes or {}).items():
+                self._library.bpf_map__set_max_entries(self._map(name), entries)
+            if result := self._library.bpf_object__load(self._object):
+                raise _refusal("load", -result)
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self) -> None:
+        program = None
+        while program := self._library.bpf_object__next_program(self._object, program):
+            link = self._library.bpf_program__attach(program)
+            if not link:
+                raise _refusal("attach", ctypes.get_errno())
+            self._links.append(link)
+            self._programs.append(self._library.bpf_program__fd(program))
+
+    def _map(self, name: str) -> int:
+        found: int | None = self._library.bpf_object__find_map_by_name(self._object, name.encode())
+        if not found:
+            raise SensorUnavailable(f"the eBPF object has no map {name}")
+        return found
+
+    def map_fd(self, name: str) -> int:
+        """File descriptor of a map; the object owns it."""
+        fd: int = self._library.bpf_map__fd(self._map(name))
+        return fd
+
+    def per_cpu_sum(self, fd: int) -> int:
+        """Sum over all CPUs of the first entry of a per-CPU array of u64."""
+        values = (ctypes.c_uint64 * max(1, self._library.libbpf_num_possible_cpus()))()
+        key = c_uint32(0)
+        self._library.bpf_map_lookup_elem(fd, ctypes.byref(key), values)
+        return sum(values)
+
+    def missed_runs(self) -> int:
+        """How often the kernel did not run a program, because it was running on that CPU already."""
+        total = 0
+        for fd in self._programs:
+            info = ctypes.create_string_buffer(_INFO_SIZE)
+            size = c_uint32(_INFO_SIZE)
+            self._library.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size))
+            if size.value >= _RECURSION_MISSES_OFFSET + 8:
+                total += ctypes.c_uint64.from_buffer(info, _RECURSION_MISSES_OFFSET).value
+        return total
+
+    def close(self) -> None:
+        """Detach and unload. Safe to call twice."""
+        while self._links:
+            self._library.bpf_link__destroy(self._links.pop())
+        self._programs.clear()
+        if self._object:
+            self._library.bpf_object__close(self._object)
+            self._object = None

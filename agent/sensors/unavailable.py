@@ -1,0 +1,8 @@
+"""Why a sensor cannot work on this host, in a sentence for people."""
+
+
+class SensorUnavailable(Exception):  # noqa: N818 - it is a state of the host, not a mistake
+    """A source of events that this host or this user does not offer.
+
+    Its text is one sentence without a full stop; it ends up in "what this host does not see".
+    """
