@@ -71,7 +71,7 @@ def connect(url: str) -> "Client[Any]":
     return AsyncIOMotorClient(
         url,
         tz_aware=True,
-        j=True,
+        journal=True,
         serverSelectionTimeoutMS=SERVER_SELECTION_MS,
         socketTimeoutMS=SOCKET_MS,
         appname="nightherd",

@@ -1,0 +1,1 @@
+"""The command line: runs things on this machine and asks the gateway."""

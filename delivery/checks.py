@@ -1,4 +1,4 @@
-"""Whether a batch may be taken: everything that can be said of it without knowing its neighbours."""
+"""Whether a batch may be taken: all that can be said of it without knowing its neighbours."""
 
 import hashlib
 from dataclasses import dataclass
@@ -49,6 +49,19 @@ class Checked:
         """What identifies it everywhere: host, chain, number."""
         return self.header.host_id, self.header.chain_id, self.header.batch_number
 
+    def require_host(self, host_id: str) -> None:
+        """Refuse the batch unless it is of `host_id`.
+
+        Raises:
+            RejectedError: an importer's batch for another host than its Hello named.
+        """
+        if self.header.host_id != host_id:
+            raise RejectedError(
+                pb.Rejection.REASON_FOREIGN_HOST,
+                "the header names another host than the Hello",
+                self.header,
+            )
+
     def body(self) -> EventBatch:
         """Decode the events.
 
@@ -63,7 +76,7 @@ class RejectedError(Exception):
 
     def __init__(
         self,
-        reason: "pb.Rejection.Reason",
+        reason: "pb.Rejection.Reason.ValueType",
         detail: str,
         header: pb.BatchHeader | None = None,
     ) -> None:

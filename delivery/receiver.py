@@ -46,8 +46,10 @@ class Session:
 
 
 class Handler(Protocol):
-    """What a service does with a stream. May raise NightherdError: the stream then ends with it,
-    nothing is acknowledged, and the agent sends again.
+    """What a service does with a stream.
+
+    May raise NightherdError: the stream ends with it, nothing is acknowledged, and the agent
+    sends again.
     """
 
     async def welcome(self, session: Session) -> Mapping[bytes, int]:
@@ -216,12 +218,7 @@ def _take(
 ) -> _Waiting:
     try:
         checked = check(batch, session.peer, limits, decode=decode)
-        if checked.header.host_id != session.host_id:
-            raise RejectedError(
-                pb.Rejection.REASON_FOREIGN_HOST,
-                "the header names another host than the Hello",
-                checked.header,
-            )
+        checked.require_host(session.host_id)
     except RejectedError as why:
         batches_total.labels("rejected").inc()
         header = why.header or pb.BatchHeader()

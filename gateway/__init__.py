@@ -1,0 +1,1 @@
+"""REST and CSV for people, scripts and SIEMs."""

@@ -106,3 +106,13 @@ class Certificates:
     def host(self, host_id: str = "0" * 32, herd: str = "default", **options):
         """Issue an agent's identity."""
         return self.identity("host", host_id=host_id, herd=herd, **options)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

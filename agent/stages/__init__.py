@@ -1,0 +1,1 @@
+"""What happens to events between sensing and shipping."""

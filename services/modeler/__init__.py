@@ -1,0 +1,1 @@
+"""The modeler: owns what is normal."""

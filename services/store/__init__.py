@@ -1,0 +1,1 @@
+"""The store: owns the evidence and everything that was found in it."""

@@ -1,0 +1,1 @@
+"""Pure judgements over events, models and policy; no I/O."""

@@ -1,0 +1,1 @@
+"""How learning and the life of a model work; no I/O."""

@@ -1,0 +1,1 @@
+"""What is true of chains and batches; no I/O."""

@@ -1,0 +1,69 @@
+"""`python -m services.store`: keeps the evidence."""
+
+import asyncio
+import contextlib
+
+from chassis import logs, mongo
+from chassis.counters import serve_metrics
+from chassis.readiness import serve_until
+from chassis.server import Server, until_terminated
+from chassis.settings import load
+from chassis.tls import Identity
+from nightherd.store.v1 import store_service_pb2
+from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_to_server
+from services.store.appender import Appender
+from services.store.questions import Questions
+from services.store.receiving import Receiving
+from services.store.repository.aside import Aside
+from services.store.repository.batches import Batches
+from services.store.repository.chains import Chains
+from services.store.repository.findings import Findings
+from services.store.repository.hosts import Hosts
+from services.store.servicer import Servicer
+from services.store.settings import Settings
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM."""
+    client = mongo.connect(settings.mongo_url.get_secret_value())
+    database = client[settings.database]
+    batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
+    findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
+    appender = Appender(batches, chains, hosts, findings, settings.group_batches)
+    servicer = Servicer(
+        Receiving(appender, chains, hosts, aside),
+        findings,
+        Questions(batches, chains, hosts, findings, aside),
+    )
+    server = Server(
+        settings.listen,
+        Identity(settings.tls_dir),
+        [store_service_pb2.DESCRIPTOR.services_by_name["StoreService"]],
+        lambda grpc_server: add_StoreServiceServicer_to_server(servicer, grpc_server),
+        drain_s=settings.drain_seconds,
+        reflect=settings.reflection,
+    )
+    metrics = serve_metrics(settings.metrics_listen)
+    appending = asyncio.create_task(appender.run())
+    try:
+        async with server:
+            parts = (chains, hosts, findings, aside)
+            await serve_until(until_terminated(), server, client, parts)
+    finally:
+        appending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await appending
+        client.close()
+        if metrics is not None:
+            metrics.close()
+
+
+def main() -> None:
+    """Read settings and serve."""
+    settings = load(Settings)
+    logs.configure("store", settings.log_level, settings.log_format)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Whether a chain is whole: numbers, links, hashes, signatures, batch after batch."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from google.protobuf.message import DecodeError
+
+from delivery.frames import BadFrameError, SizeMismatchError, open_frame
+from nightherd.event.v1 import delivery_pb2 as pb
+
+MAX_FAULTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A batch as it lies in the store."""
+
+    number: int
+    header: bytes
+    signature: bytes
+    body: bytes
+    fork: bool
+    """True for another version of a number that was there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a chain."""
+
+    number: int
+    kind: str
+    detail: str
+
+
+@dataclass(slots=True)
+class ChainCheck:
+    """Walks one chain in the order of its numbers. Feed it with `see`, then read the result."""
+
+    signing_key: bytes | None
+    first: int = 0
+    last: int = 0
+    batch_count: int = 0
+    event_count: int = 0
+    signed_count: int = 0
+    head_hash: bytes = b""
+    faults: list[Fault] = field(default_factory=list)
+
+    def see(self, batch: Stored) -> None:
+        """Check the next batch against all before it."""
+        if batch.fork:
+            self._fault(batch.number, "fork", "a second version of this batch came from the host")
+            return
+        header = self._header(batch)
+        header_hash = hashlib.sha256(batch.header).digest()
+        if header is not None:
+            self._follows(batch.number, header)
+            self._body(batch, header)
+            self.event_count += header.event_count
+        self._signature(batch, header_hash)
+        self.first = self.first or batch.number
+        self.last, self.head_hash = batch.number, header_hash
+        self.batch_count += 1
+
+    def _header(self, batch: Stored) -> pb.BatchHeader | None:
+        try:
+            header = pb.BatchHeader.FromString(batch.header)
+        except DecodeError:
+            self._fault(batch.number, "header", "the header cannot be read")
+            return None
+        if header.batch_number != batch.number:
+            self._fault(batch.number, "header", f"the header says number {header.batch_number}")
+        return header
+
+    def _follows(self, number: int, header: pb.BatchHeader) -> None:
+        if self.last and number != self.last + 1:
+            missing = number - self.last - 1
+            self._fault(self.last + 1, "missing", f"{missing} batches before {number} are missing")
+        elif self.last and header.previous_hash != self.head_hash:
+            self._fault(number, "broken link", "it does not name the hash of the batch before it")
+        elif number == 1 and header.previous_hash:
+            self._fault(number, "broken link", "the first batch names one before it")
+
+    def _body(self, batch: Stored, header: pb.BatchHeader) -> None:
+        if header.body_format != 1:
+            return
+        try:
+            content = open_frame(batch.body, header.body_size_bytes)
+        except BadFrameError as error:
+            self._fault(batch.number, "body hash", str(error))
+        except SizeMismatchError as error:
+            self._fault(batch.number, "body size", str(error))
+        else:
+            if hashlib.sha256(content).digest() != header.body_hash:
+                self._fault(batch.number, "body hash", "the body is not the one that was sealed")
+
+    def _signature(self, batch: Stored, header_hash: bytes) -> None:
+        if not batch.signature or self.signing_key is None:
+            return
+        try:
+            Ed25519PublicKey.from_public_bytes(self.signing_key).verify(
+                batch.signature, header_hash
+            )
+        except (InvalidSignature, ValueError):
+            self._fault(batch.number, "signature", "the signature is not the host's")
+        else:
+            self.signed_count += 1
+
+    def _fault(self, number: int, kind: str, detail: str) -> None:
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(Fault(number, kind, detail))

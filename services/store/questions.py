@@ -1,0 +1,162 @@
+"""Answers to questions about findings, hosts, gaps and custody."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from chassis.errors import NotFoundError
+from delivery.frames import BadFrameError, SizeMismatchError, open_frame
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1.event_pb2 import EventBatch
+from nightherd.store.v1 import store_service_pb2 as pb
+from services.store import wire
+from services.store.domain.custody import ChainCheck
+from services.store.repository.aside import Aside
+from services.store.repository.batches import Batches
+from services.store.repository.chains import Chains
+from services.store.repository.filters import bounds, findings_query, sort_order, time_span
+from services.store.repository.findings import Findings
+from services.store.repository.hosts import Hosts
+
+PART = 500
+"""Records in one message of a stream."""
+
+
+class HostUnknownError(NotFoundError):
+    """No such host."""
+
+    reason = "HOST_UNKNOWN"
+
+
+class Questions:
+    """Reads; changes nothing."""
+
+    def __init__(
+        self, batches: Batches, chains: Chains, hosts: Hosts, findings: Findings, aside: Aside
+    ) -> None:
+        """Read from these."""
+        self._batches, self._chains, self._hosts = batches, chains, hosts
+        self._findings, self._aside = findings, aside
+
+    async def findings(
+        self, kind: str, asked: pb.FindingFilter, paging: pb.Paging
+    ) -> tuple[list[Any], int]:
+        """Return a page of records of `kind` ("activity" or "alert") and how many match."""
+        query = await findings_query(asked, self._hosts)
+        offset, limit = bounds(paging.offset, paging.limit)
+        rows, total = await self._findings.page(kind, query, sort_order(paging), offset, limit)
+        return await self._records(kind, rows), total
+
+    async def all_findings(
+        self, kind: str, asked: pb.FindingFilter, paging: pb.Paging
+    ) -> AsyncIterator[list[Any]]:
+        """Yield all matching records in parts; `paging.limit` 0 is no limit."""
+        query = await findings_query(asked, self._hosts)
+        offset, _ = bounds(paging.offset, 0)
+        part: list[dict[str, Any]] = []
+        async for row in self._findings.stream(
+            kind, query, sort_order(paging), offset, max(paging.limit, 0)
+        ):
+            part.append(row)
+            if len(part) == PART:
+                yield await self._records(kind, part)
+                part = []
+        if part:
+            yield await self._records(kind, part)
+
+    async def _records(self, kind: str, rows: list[dict[str, Any]]) -> list[Any]:
+        hosts = await self._hosts.known(sorted({h for row in rows for h in row["hosts"]}))
+        if kind == "alert":
+            return [wire.alert(row, hosts) for row in rows]
+        return [wire.activity(row, hosts.get(row["hosts"][0], {})) for row in rows]
+
+    async def hosts(self, asked: pb.ListHostsRequest) -> pb.ListHostsResponse:
+        """Return a page of hosts."""
+        query: dict[str, Any] = {}
+        if asked.hosts:
+            query["_id"] = {"$in": await self._hosts.ids_of(list(asked.hosts))}
+        if asked.herds:
+            query["herd"] = {"$in": list(asked.herds)}
+        if asked.search:
+            pattern = {"$regex": re.escape(asked.search.lower()[:256])}
+            query["$or"] = [{"lower_name": pattern}, {"_id": pattern}]
+        rows, total = await self._hosts.page(query, *bounds(asked.offset, asked.limit))
+        ids = [row["_id"] for row in rows]
+        chains = await self._chains.of_hosts(ids)
+        totals = await self._batches.totals(ids)
+        gaps, rejected = await self._hosts.gap_counts(ids), await self._aside.counts(ids)
+        return pb.ListHostsResponse(
+            total_count=total,
+            hosts=[
+                wire.host(
+                    row,
+                    chains.get(row["_id"], []),
+                    totals.get(row["_id"], (0, 0)),
+                    gaps.get(row["_id"], 0),
+                    rejected.get(row["_id"], 0),
+                )
+                for row in rows
+            ],
+        )
+
+    async def gaps(self, asked: pb.ListGapsRequest) -> pb.ListGapsResponse:
+        """Return a page of gaps."""
+        query: dict[str, Any] = {}
+        if asked.hosts:
+            query["h"] = {"$in": await self._hosts.ids_of(list(asked.hosts))}
+        span = time_span(asked)
+        if "$gte" in span:
+            query["t1"] = {"$gte": span["$gte"]}
+        if "$lte" in span:
+            query["t0"] = {"$lte": span["$lte"]}
+        rows, total = await self._hosts.gaps(query, *bounds(asked.offset, asked.limit))
+        hosts = await self._hosts.known(sorted({row["h"] for row in rows}))
+        return pb.ListGapsResponse(
+            total_count=total,
+            gaps=[wire.gap(row, hosts.get(row["h"], {}).get("name", "")) for row in rows],
+        )
+
+    async def events(self, asked: pb.StreamEventsRequest) -> AsyncIterator[pb.StreamEventsResponse]:
+        """Yield the stored batches of a host, decoded."""
+        span = time_span(asked)
+        async for header, body in self._batches.of_host(
+            asked.host_id, span.get("$gte"), span.get("$lte")
+        ):
+            content = _decoded(header, body)
+            if content is not None:
+                yield pb.StreamEventsResponse(header=header, body=content)
+
+    async def custody(self, asked: pb.VerifyCustodyRequest) -> pb.VerifyCustodyResponse:
+        """Check every chain of a host.
+
+        Raises:
+            HostUnknownError: no such host.
+        """
+        chains = (await self._chains.of_hosts([asked.host_id])).get(asked.host_id)
+        if not chains:
+            raise HostUnknownError(f"no host {asked.host_id}", host_id=asked.host_id)
+        span = time_span(asked)
+        reports = []
+        for chain in chains:
+            check = ChainCheck(signing_key=bytes(chain["key"]) if chain.get("key") else None)
+            async for stored in self._batches.chain(
+                asked.host_id, bytes.fromhex(chain["c"]), span.get("$gte"), span.get("$lte")
+            ):
+                check.see(stored)
+            reports.append(wire.chain_report(chain["c"], check))
+        return pb.VerifyCustodyResponse(
+            intact=not any(report.faults for report in reports), chains=reports
+        )
+
+
+def _decoded(header: bytes, body: bytes) -> EventBatch | None:
+    """Return the events of a stored batch; None when this version cannot read them."""
+    said = delivery.BatchHeader.FromString(header)
+    if said.body_format != 1:
+        return None
+    try:
+        return EventBatch.FromString(open_frame(body, said.body_size_bytes))
+    except (BadFrameError, SizeMismatchError, DecodeError):
+        return None

@@ -1,0 +1,1 @@
+"""What the store asks of MongoDB, in the store's words."""

@@ -1,0 +1,111 @@
+"""Questions about findings in MongoDB's words. User text is never a pattern of the database."""
+
+import re
+from typing import Any
+
+from chassis import clock
+from chassis.errors import InvalidArgumentError
+from nightherd.store.v1 import store_service_pb2 as pb
+from services.store.repository.hosts import Hosts
+
+MAX_VALUES = 500
+MAX_SEARCH = 256
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 50
+SORTS = {
+    "": "t",
+    "time": "t",
+    "hostname": "hostname",
+    "user": "user",
+    "type": "type",
+    "service": "service",
+    "count": "count",
+    "severity": "severity",
+}
+
+
+class QueryError(InvalidArgumentError):
+    """A question that cannot be asked."""
+
+    reason = "QUERY_INVALID"
+
+
+async def findings_query(asked: pb.FindingFilter, hosts: Hosts) -> dict[str, Any]:
+    """Return the filter for a view of findings.
+
+    Raises:
+        QueryError: too many values, or a search text that is too long.
+    """
+    _bounded(asked)
+    terms: list[dict[str, Any]] = []
+    for field, values in (
+        ("herd", asked.herds),
+        ("user", asked.users),
+        ("service", asked.services),
+        ("type", [*asked.activity_types, *asked.alert_types]),
+        ("attack", asked.attack_types),
+        ("rule", asked.rule_names),
+        ("effect", asked.effects),
+        ("techniques", asked.attack_techniques),
+        ("path", asked.process_paths),
+        ("msg", asked.messages),
+        ("_id", asked.ids),
+    ):
+        if values:
+            terms.append({field: {"$in": list(values)}})
+    if asked.hosts:
+        ids = await hosts.ids_of(asked.hosts)
+        terms.append({"$or": [{"hosts": {"$in": ids}}, {"hostname": {"$in": list(asked.hosts)}}]})
+    for field, values in (("cluster", asked.clusters), ("account", asked.accounts)):
+        if values:
+            terms.append({"hosts": {"$in": await hosts.ids_in(field, list(values))}})
+    if asked.HasField("interactive"):
+        terms.append({"interactive": asked.interactive})
+    span = time_span(asked)
+    if span:
+        terms.append({"t": span})
+    if asked.search:
+        terms.append({"text": {"$regex": re.escape(asked.search.lower())}})
+    return {"$and": terms} if terms else {}
+
+
+def _bounded(asked: pb.FindingFilter) -> None:
+    for field, value in asked.ListFields():
+        if field.is_repeated and len(value) > MAX_VALUES:
+            raise QueryError(f"{field.name}: at most {MAX_VALUES} values")
+    if len(asked.search) > MAX_SEARCH:
+        raise QueryError(f"search: at most {MAX_SEARCH} characters")
+
+
+def time_span(asked: Any) -> dict[str, int]:
+    """Return the bounds of `from_time` and `to_time` in wall ns, as far as they are set."""
+    span: dict[str, int] = {}
+    if asked.HasField("from_time"):
+        span["$gte"] = clock.from_timestamp(asked.from_time)
+    if asked.HasField("to_time"):
+        span["$lte"] = clock.from_timestamp(asked.to_time)
+    return span
+
+
+def sort_order(paging: pb.Paging) -> list[tuple[str, int]]:
+    """Return the order, made total by the id, so that pages neither skip nor repeat.
+
+    Raises:
+        QueryError: an unknown key.
+    """
+    if paging.sort not in SORTS:
+        raise QueryError(f"sort: one of {', '.join(sorted(filter(None, SORTS)))}")
+    field = SORTS[paging.sort]
+    descending = not paging.ascending if field == "t" else paging.reverse
+    return [(field, -1 if descending else 1), ("_id", 1)]
+
+
+def bounds(offset: int, limit: int) -> tuple[int, int]:
+    """Return offset and limit of a page.
+
+    Raises:
+        QueryError: negative, or more than a page may have.
+    """
+    if offset < 0 or not 0 <= limit <= MAX_LIMIT:
+        raise QueryError(f"offset must not be negative, limit at most {MAX_LIMIT}")
+    return offset, limit or DEFAULT_LIMIT

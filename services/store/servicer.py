@@ -1,0 +1,111 @@
+"""The store's RPCs: unpack, call, pack."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from chassis.mongo import mongo_errors
+from chassis.tls import peer
+from delivery.checks import Limits
+from delivery.receiver import receive
+from nightherd.event.v1.delivery_pb2 import AgentMessage
+from nightherd.store.v1 import store_service_pb2 as pb
+from nightherd.store.v1.store_service_pb2_grpc import StoreServiceServicer
+from services.store.questions import Questions
+from services.store.receiving import Receiving
+from services.store.repository.filters import QueryError
+from services.store.repository.findings import Findings
+
+MAX_FINDINGS = 1000
+
+
+class Servicer(StoreServiceServicer):
+    """nightherd.store.v1.StoreService."""
+
+    def __init__(self, receiving: Receiving, findings: Findings, questions: Questions) -> None:
+        """Serve with these."""
+        self._receiving, self._findings, self._questions = receiving, findings, questions
+
+    async def AppendBatches(
+        self, request_iterator: AsyncIterator[pb.AppendBatchesRequest], context: Any
+    ) -> AsyncIterator[pb.AppendBatchesResponse]:
+        """Keep an agent's batches."""
+        messages = _unwrapped(request_iterator)
+        async for said in receive(messages, peer(context), self._receiving, Limits()):
+            yield pb.AppendBatchesResponse(message=said)
+
+    async def RecordFindings(
+        self, request: pb.RecordFindingsRequest, context: Any
+    ) -> pb.RecordFindingsResponse:
+        """Record what a detector found."""
+        if len(request.findings) > MAX_FINDINGS:
+            raise QueryError(f"at most {MAX_FINDINGS} findings in one request")
+        async with mongo_errors():
+            return pb.RecordFindingsResponse(
+                new_count=await self._findings.record(request.findings)
+            )
+
+    async def ListActivities(
+        self, request: pb.ListActivitiesRequest, context: Any
+    ) -> pb.ListActivitiesResponse:
+        """Return a page of activities."""
+        async with mongo_errors():
+            page, total = await self._questions.findings("activity", request.filter, request.paging)
+        return pb.ListActivitiesResponse(activities=page, total_count=total)
+
+    async def StreamActivities(
+        self, request: pb.StreamActivitiesRequest, context: Any
+    ) -> AsyncIterator[pb.StreamActivitiesResponse]:
+        """Yield all activities that match."""
+        async with mongo_errors():
+            async for part in self._questions.all_findings(
+                "activity", request.filter, request.paging
+            ):
+                yield pb.StreamActivitiesResponse(activities=part)
+
+    async def ListAlerts(
+        self, request: pb.ListAlertsRequest, context: Any
+    ) -> pb.ListAlertsResponse:
+        """Return a page of alerts."""
+        async with mongo_errors():
+            page, total = await self._questions.findings("alert", request.filter, request.paging)
+        return pb.ListAlertsResponse(alerts=page, total_count=total)
+
+    async def StreamAlerts(
+        self, request: pb.StreamAlertsRequest, context: Any
+    ) -> AsyncIterator[pb.StreamAlertsResponse]:
+        """Yield all alerts that match."""
+        async with mongo_errors():
+            async for part in self._questions.all_findings("alert", request.filter, request.paging):
+                yield pb.StreamAlertsResponse(alerts=part)
+
+    async def ListHosts(self, request: pb.ListHostsRequest, context: Any) -> pb.ListHostsResponse:
+        """Return a page of hosts."""
+        async with mongo_errors():
+            return await self._questions.hosts(request)
+
+    async def ListGaps(self, request: pb.ListGapsRequest, context: Any) -> pb.ListGapsResponse:
+        """Return a page of gaps."""
+        async with mongo_errors():
+            return await self._questions.gaps(request)
+
+    async def StreamEvents(
+        self, request: pb.StreamEventsRequest, context: Any
+    ) -> AsyncIterator[pb.StreamEventsResponse]:
+        """Yield the stored events of a host."""
+        async with mongo_errors():
+            async for part in self._questions.events(request):
+                yield part
+
+    async def VerifyCustody(
+        self, request: pb.VerifyCustodyRequest, context: Any
+    ) -> pb.VerifyCustodyResponse:
+        """Check the chains of a host."""
+        async with mongo_errors():
+            return await self._questions.custody(request)
+
+
+async def _unwrapped(
+    requests: AsyncIterator[pb.AppendBatchesRequest],
+) -> AsyncIterator[AgentMessage]:
+    async for request in requests:
+        yield request.message

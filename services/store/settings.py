@@ -1,0 +1,29 @@
+"""What the store can be told."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from chassis.settings import MongoSettings
+
+
+class Settings(MongoSettings):
+    """NIGHTHERD_STORE_… variables, or the table [store]."""
+
+    program: ClassVar[str] = "store"
+    model_config = SettingsConfigDict(env_prefix="NIGHTHERD_STORE_")
+
+    listen: str = Field(default="127.0.0.1:8401", description="host:port to serve gRPC on")
+    tls_dir: Path = Field(description="folder with ca.pem, cert.pem and key.pem of role store")
+    metrics_listen: str = Field(default="", description="host:port of /metrics; empty: none")
+    database: str = Field(default="nightherd_store", description="name of the database")
+    drain_seconds: float = Field(
+        default=5, ge=0, description="grace for calls in flight at the end"
+    )
+    reflection: bool = Field(default=True, description="let clients list the API")
+    group_batches: int = Field(default=32, ge=1, le=256, description="most batches in one insert")
+    set_aside_bytes: int = Field(
+        default=64 << 20, ge=0, description="bytes of rejected batches kept for each host"
+    )
