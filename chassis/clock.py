@@ -10,6 +10,7 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 NS = 1_000_000_000
+LIMIT = (1 << 63) - 1
 
 
 def boot_ns() -> int:
@@ -41,8 +42,11 @@ def to_timestamp(ns: int) -> Timestamp:
 
 
 def from_timestamp(timestamp: Timestamp) -> int:
-    """A protobuf Timestamp as wall nanoseconds."""
-    return timestamp.seconds * NS + timestamp.nanos
+    """A protobuf Timestamp as wall nanoseconds, kept within 64 bits (years 1678 to 2262).
+
+    Whoever sends a timestamp may write anything into it; databases take 64 bits.
+    """
+    return min(max(timestamp.seconds * NS + timestamp.nanos, -LIMIT), LIMIT)
 
 
 def rfc3339(ns: int) -> str:

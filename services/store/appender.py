@@ -66,16 +66,20 @@ class Appender:
                 await self._store([checked for checked, _ in waiting])
             except PyMongoError as error:
                 log.warning("group not stored", batches=len(waiting), error=str(error)[:200])
-                self._hashes.clear()
-                for _, stored in waiting:
-                    if not stored.done():
-                        stored.set_exception(
-                            NotStoredError("MongoDB did not take the batch; send it again")
-                        )
+                self._fail(waiting, NotStoredError("MongoDB did not take the batch; send it again"))
+            except Exception as error:  # noqa: BLE001  (one poisonous batch must not end the store)
+                log.exception("group not stored", batches=len(waiting))
+                self._fail(waiting, error)
             else:
                 for _, stored in waiting:
                     if not stored.done():
                         stored.set_result(None)
+
+    def _fail(self, waiting: Sequence[Waiting], error: Exception) -> None:
+        self._hashes.clear()
+        for _, stored in waiting:
+            if not stored.done():
+                stored.set_exception(error)
 
     async def _store(self, group: Sequence[Checked]) -> None:
         for checked in group:

@@ -1,16 +1,22 @@
 """Times keep their value whatever form they take."""
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis import clock
 
-NANOSECONDS = st.integers(min_value=-62135596800 * clock.NS, max_value=253402300799 * clock.NS)
+NANOSECONDS = st.integers(min_value=-clock.LIMIT, max_value=clock.LIMIT)
 
 
 @given(NANOSECONDS)
 def test_timestamps_round_trip(ns):
     assert clock.from_timestamp(clock.to_timestamp(ns)) == ns
+
+
+def test_absurd_timestamps_stay_within_64_bits():
+    for seconds in (-(1 << 62), 1 << 62):
+        assert abs(clock.from_timestamp(Timestamp(seconds=seconds))) == clock.LIMIT
 
 
 def test_rfc3339_has_three_fraction_digits_always():
