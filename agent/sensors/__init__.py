@@ -1,0 +1,1 @@
+"""Event sources of the kernel."""

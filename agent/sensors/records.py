@@ -74,6 +74,10 @@ class FileRecord(NamedTuple):
     previous_path: bytes
     """For "renamed": where it came from; b"" when not known."""
     directory: bool
+    exact: bool = True
+    """False when the change was found by looking afterwards: `pid` is then the best guess, or 0."""
+    mode: int | None = None
+    """For "attributes": the permission bits found when it was read. None: not known."""
 
 
 class AuditRecord(NamedTuple):

@@ -1,0 +1,294 @@
+"""Changes of watched files, each with the process that made it.
+
+Two kinds of marks in one group, so that everything comes in one order:
+
+- Every folder that leads to watched names has a mark for all changes. Such marks are not recursive,
+  and a folder made a moment ago has none yet.
+- Each filesystem with such a folder has a mark for births and renames. They are seen wherever they
+  happen, so that a home made with its authorized_keys in one go is seen with who did it, before we
+  had time to mark it. Of foreign folders they cost about a microsecond each.
+"""
+
+import errno
+import os
+import time
+from typing import Final
+
+from agent.sensors import fanotify_api as api
+from agent.sensors.folder_paths import FolderPaths
+from agent.sensors.folders import homes_of_this_host, look_into
+from agent.sensors.records import FileRecord, LossRecord, Record
+from agent.sensors.survey import Survey
+from agent.sensors.unavailable import SensorUnavailable
+from agent.sensors.watchlist import WatchList
+
+_READ_BYTES: Final = 1 << 18
+_PASSWD: Final = b"/etc/passwd"
+_NAMES: Final = api.CREATE | api.DELETE | api.RENAME | api.ON_FOLDER
+_CHANGES: Final = _NAMES | api.ATTRIB | api.CLOSE_WRITE | api.ON_CHILD
+_BIRTHS: Final = api.CREATE | api.RENAME | api.ON_FOLDER
+_CONTENT: Final = api.MODIFY | api.CLOSE_WRITE
+
+
+def _without_rename(mask: int) -> int:
+    """What a kernel before 5.17 understands: where from and where to, not told together."""
+    return mask & ~api.RENAME | api.MOVED_FROM | api.MOVED_TO
+
+
+class FanotifySensor:
+    """Changes of the names of a watch list.
+
+    Args:
+        watch_list: Names, as they are on this host (see folders.of_this_host).
+        own_pid: Process whose own changes are not reported: the agent's.
+
+    Raises:
+        SensorUnavailable: Not permitted, or a kernel without FID mode.
+    """
+
+    name = "fanotify"
+
+    def __init__(self, watch_list: WatchList, *, own_pid: int | None = None) -> None:
+        self._own_pid = os.getpid() if own_pid is None else own_pid
+        try:
+            self._group = api.open_group()
+        except OSError as error:
+            permitted = error.errno != errno.EPERM
+            why = error.strerror if permitted else "not permitted (needs root, or CAP_SYS_ADMIN)"
+            raise SensorUnavailable(f"the kernel does not offer fanotify: {why}") from error
+        self._watch_list = watch_list
+        self._paths = FolderPaths(watch_list)
+        self._survey = Survey(watch_list)
+        self._born_blind: set[bytes] = set()
+        self.unwatched: list[str] = []
+        """Folders that could not be marked, with the reason, for people."""
+        self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._well_wall_ns = time.time_ns()
+        try:
+            self._adopt(b"/")
+        except BaseException:
+            self.close()
+            raise
+
+    def watch(self, watch_list: WatchList) -> None:
+        """Watch other names from now on. Folders left behind stay marked, and are ignored."""
+        self._watch_list = watch_list
+        self._paths.watch(watch_list)
+        self._survey.watch(watch_list)
+        self._adopt(b"/")
+
+    def drain(self) -> list[Record]:
+        """See Sensor."""
+        records: list[Record] = []
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        now_wall_ns = time.time_ns()
+        overflowed = False
+        while buffer := self._read():
+            for mask, pid, about in api.events(buffer, self._paths.foreign):
+                if mask & api.OVERFLOW:
+                    overflowed = True
+                else:
+                    self._event(records, now_ns, mask, pid, about)
+        if overflowed:
+            records.append(
+                LossRecord(
+                    source=self.name,
+                    boot_ns=now_ns,
+                    since_ns=self._well_ns,
+                    lost=None,
+                    detail="the kernel's queue of file events was full; watched names were looked "
+                    "through again",
+                )
+            )
+            self._adopt(b"/")
+            records += self._survey.changes_since(self._well_wall_ns, now_ns)
+        self._survey.refresh(now_ns)
+        self._well_ns, self._well_wall_ns = now_ns, now_wall_ns
+        return records
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._group, _READ_BYTES)
+        except BlockingIOError:
+            return b""
+
+    def _event(
+        self, records: list[Record], now_ns: int, mask: int, pid: int, about: list[api.Info]
+    ) -> None:
+        old_key = new_key = target = b""
+        old_name = new_name = b""
+        for kind, key, name in about:
+            if kind == api.INFO_TARGET:
+                target = key
+            elif kind == api.INFO_OLD_NAME:
+                old_key, old_name = key, name
+            else:
+                new_key, new_name = key, name
+        folder = bool(mask & api.ON_FOLDER)
+        where = self._paths.find(new_key) if new_key else None
+        if mask & api.RENAME:
+            came_from = self._paths.find(old_key) if old_key else None
+            if where is None and came_from is None:
+                return
+            self._renamed(
+                records,
+                FileRecord(
+                    operation="renamed",
+                    boot_ns=now_ns,
+                    pid=pid,
+                    path=self._full(where, new_key, new_name),
+                    previous_path=self._full(came_from, old_key, old_name),
+                    directory=folder,
+                ),
+            )
+            return
+        if where is None:
+            if folder and target and mask & api.CREATE:
+                self._paths.born_in(target, new_key)
+            return
+        path = where.rstrip(b"/") + b"/" + new_name
+        if folder:
+            self._folder_event(records, now_ns, mask, pid, path, target)
+        entry = self._watch_list.entry_for(path)
+        if entry is None:
+            return
+        for operation in _operations(mask, path):
+            mode = None
+            if operation == "modified":
+                if entry.structure_only and not self._survey.wrote_less(path):
+                    continue
+            elif operation == "attributes":
+                mode = _mode(path)
+            else:
+                self._survey.named(path, exists=operation != "deleted")
+            if pid != self._own_pid:
+                previous = b""
+                records.append(
+                    FileRecord(operation, now_ns, pid, path, previous, folder, True, mode)  # noqa: FBT003 - the tuple's order
+                )
+            if path == _PASSWD:
+                self._look_for_homes()
+
+    def _full(self, folder: bytes | None, key: bytes, name: bytes) -> bytes:
+        if folder is None:
+            folder = self._paths.ask(key) if key else None
+        return b"" if folder is None else folder.rstrip(b"/") + b"/" + name
+
+    def _renamed(self, records: list[Record], record: FileRecord) -> None:
+        path, previous = record.path, record.previous_path
+        watched_now = bool(path) and self._watch_list.entry_for(path) is not None
+        watched_before = bool(previous) and self._watch_list.entry_for(previous) is not None
+        ours = record.pid == self._own_pid
+        if watched_before:
+            self._survey.named(previous, exists=False)
+        if watched_now:
+            self._survey.named(path, exists=True)
+        if (watched_now or watched_before) and not ours:
+            if not path:
+                record = record._replace(operation="deleted", path=previous, previous_path=b"")
+            records.append(record)
+        if record.directory:
+            if previous and path:
+                self._paths.moved(previous, path)
+            elif previous:
+                self._paths.gone(previous)
+            if path and self._watch_list.leads_on(path):
+                inside: list[Record] = []
+                self._adopt(path, inside, record._replace(operation="created", previous_path=b""))
+                if not ours and not (previous and self._watch_list.leads_on(previous)):
+                    records += inside  # what came along is new here, by the same hand
+        if path == _PASSWD:
+            self._look_for_homes()
+
+    def _folder_event(
+        self, records: list[Record], now_ns: int, mask: int, pid: int, path: bytes, target: bytes
+    ) -> None:
+        if mask & api.DELETE and not os.path.lexists(path):
+            self._paths.gone(path)
+        elif mask & (api.CREATE | api.MOVED_TO) and self._watch_list.leads_on(path):
+            if target:
+                self._paths.know(target, path)
+            born = FileRecord("created", now_ns, pid, path, b"", directory=True, exact=False)
+            unseen: list[Record] = []
+            self._adopt(path, unseen, born)
+            seen_being_born = mask & api.CREATE and target[:8] not in self._born_blind
+            if not seen_being_born and pid != self._own_pid:
+                records += unseen
+        elif mask & api.MOVED_FROM:
+            self._paths.gone(path)
+
+    def _adopt(
+        self, top: bytes, records: list[Record] | None = None, like: FileRecord | None = None
+    ) -> None:
+        """Mark a folder and those below it that lead on; report what is in them as `like`."""
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            if not self._mark(folder):
+                continue
+            found = look_into(folder, self._watch_list)
+            waiting += found.folders
+            for path, status in found.files.items():
+                self._survey.found(path, status)
+                if records is not None and like is not None:
+                    is_folder = path in found.folders
+                    records.append(like._replace(path=path, directory=is_folder))
+
+    def _mark(self, folder: bytes) -> bool:
+        mask = _CHANGES | (api.MODIFY if self._watch_list.growth_matters(folder) else 0)
+        flags = api.MARK_ONLY_FOLDERS | api.MARK_DONT_FOLLOW
+        try:
+            filesystem = api.filesystem_of(folder)
+            self._add(flags, mask, folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                self.unwatched.append(f"{os.fsdecode(folder)}: {error.strerror}")
+            return False
+        if self._paths.know_filesystem(filesystem, folder):
+            try:
+                self._add(api.MARK_FILESYSTEM, _BIRTHS, folder)
+            except OSError:
+                self._born_blind.add(filesystem)
+        if key := api.key_of(folder):
+            self._paths.know(key, folder)
+        return True
+
+    def _add(self, flags: int, mask: int, folder: bytes) -> None:
+        try:
+            api.mark(self._group, flags, mask, folder)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            api.mark(self._group, flags, _without_rename(mask), folder)
+
+    def _look_for_homes(self) -> None:
+        homes = [home for home in homes_of_this_host() if home not in self._watch_list.homes]
+        if homes:
+            self.watch(self._watch_list.with_homes(homes))
+
+    def close(self) -> None:
+        """See Sensor. Marks live in the group and go with it."""
+        if self._group >= 0:
+            os.close(self._group)
+            self._group = -1
+
+
+def _operations(mask: int, path: bytes) -> list[str]:
+    """What happened, in the likeliest order: the kernel merges events that wait together."""
+    made = ["created"] if mask & api.CREATE else []
+    if mask & api.MOVED_TO:
+        made.append("renamed")
+    if mask & api.ATTRIB:
+        made.append("attributes")
+    if mask & _CONTENT:
+        made.append("modified")
+    if not mask & (api.DELETE | api.MOVED_FROM):
+        return made
+    return ["deleted", *made] if made and os.path.lexists(path) else [*made, "deleted"]
+
+
+def _mode(path: bytes) -> int | None:
+    try:
+        return os.lstat(path).st_mode & 0o7777
+    except OSError:
+        return None

@@ -1,0 +1,92 @@
+"""Which watched names exist, so that a sensor which missed something can say what changed.
+
+Names, and sizes of files: nothing that must be kept exact from event to event. What changed since a
+moment is told by the change time, which a process cannot set.
+"""
+
+import os
+from typing import Final
+
+from agent.sensors.folders import is_folder, look_into
+from agent.sensors.records import FileRecord, Record
+from agent.sensors.watchlist import WatchList
+
+_REFRESH_NS: Final = 30_000_000_000
+_CLOCK_GRAIN_NS: Final = 10_000_000
+"""Change times are as coarse as the kernel's tick."""
+
+
+class Survey:
+    """What is known to lie under a watch list."""
+
+    def __init__(self, watch_list: WatchList) -> None:
+        self._watch_list = watch_list
+        self._sizes: dict[bytes, int] = {}
+        """Of every watched name; of log files as of the last look, of others of no meaning."""
+        self._refreshed_ns = 0
+
+    def watch(self, watch_list: WatchList) -> None:
+        """Judge by another list from now on."""
+        self._watch_list = watch_list
+
+    def found(self, path: bytes, status: os.stat_result) -> None:
+        """A watched name was seen to exist."""
+        self._sizes[path] = status.st_size
+
+    def named(self, path: bytes, *, exists: bool) -> None:
+        """A watched name came or went."""
+        if exists:
+            self._sizes[path] = 0
+        else:
+            self._sizes.pop(path, None)
+
+    def wrote_less(self, path: bytes) -> bool:
+        """A log file was written to. Says whether it is shorter than it was."""
+        before = self._sizes.get(path, 0)
+        self._sizes[path] = size = _size(path)
+        return size < before
+
+    def refresh(self, now_ns: int) -> None:
+        """Look at the sizes of log files now and then: they grow without telling."""
+        if now_ns - self._refreshed_ns < _REFRESH_NS:
+            return
+        self._refreshed_ns = now_ns
+        for path in self._sizes:
+            entry = self._watch_list.entry_for(path)
+            if entry is not None and entry.structure_only:
+                self._sizes[path] = max(self._sizes[path], _size(path))
+
+    def changes_since(self, wall_ns: int, now_ns: int) -> list[Record]:
+        """Look at everything: net changes since a moment, by nobody knows whom."""
+        existing: dict[bytes, os.stat_result] = {}
+        waiting = [b"/"]
+        while waiting:
+            found = look_into(waiting.pop(), self._watch_list)
+            waiting += found.folders
+            existing |= found.files
+        records: list[Record] = []
+
+        def report(operation: str, path: bytes, *, directory: bool) -> None:
+            records.append(FileRecord(operation, now_ns, 0, path, b"", directory, exact=False))
+
+        for path, status in existing.items():
+            before = self._sizes.get(path)
+            entry = self._watch_list.entry_for(path)
+            grows = entry is not None and entry.structure_only
+            if before is None:
+                report("created", path, directory=is_folder(status))
+            elif status.st_ctime_ns + _CLOCK_GRAIN_NS < wall_ns or is_folder(status):
+                continue
+            elif not grows or status.st_size < before:
+                report("modified", path, directory=False)
+        for path in self._sizes.keys() - existing.keys():
+            report("deleted", path, directory=False)
+        self._sizes = {path: status.st_size for path, status in existing.items()}
+        return records
+
+
+def _size(path: bytes) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
