@@ -1,0 +1,112 @@
+"""The processes of this host, as far as they matter for who did what."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from agent.stages.sessions import Session
+from nightherd.event.v1 import event_pb2 as events
+
+KEPT_NS = 60_000_000_000
+"""How long a process that ended can still be named for what it did."""
+MOST_ENDED = 50_000
+
+
+@dataclass(slots=True)
+class Process:
+    """One process and the program it runs now."""
+
+    pid: int
+    start_ns: int
+    """When it was forked (boot clock)."""
+    parent_pid: int
+    image: events.Image
+    """The program it runs, with who stands behind it."""
+    session_leader: int
+    """POSIX session id."""
+    session: Session | None = None
+    """The audit session it belongs to, through everything; None outside any."""
+    login_user_id: int | None = None
+    audit_session_id: int | None = None
+    terminal: str = ""
+    service: str = ""
+    cgroup: str = ""
+    maintenance: bool = False
+    program: bytes = b""
+    """What a person would call it: the script, or the executable."""
+    ancestors: tuple[events.Ancestor, ...] = ()
+    """Above `image`, nearest first."""
+    ended_ns: int = 0
+    executed: bool = False
+    """False for a fork that still runs its parent's program."""
+    candidates: list[events.Image] = field(default_factory=list)
+    """Images it ran within the current tick, when it ran several."""
+    candidates_tick: int = -1
+
+
+class Processes:
+    """Table of processes by pid: living ones, and ended ones for a while."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._living: dict[int, Process] = {}
+        self._ended: OrderedDict[tuple[int, int], Process] = OrderedDict()
+        self._last_ended: dict[int, Process] = {}
+        self._children: dict[int, set[int]] = {}
+
+    def __len__(self) -> int:
+        """How many are known to live."""
+        return len(self._living)
+
+    def __iter__(self) -> Iterator[Process]:
+        """The living."""
+        return iter(list(self._living.values()))
+
+    def get(self, pid: int) -> Process | None:
+        """Return the living process with `pid`."""
+        return self._living.get(pid)
+
+    def who(self, pid: int) -> Process | None:
+        """Return who has, or had until lately, `pid`: for events without a time of their own."""
+        return self._living.get(pid) or self._last_ended.get(pid)
+
+    def add(self, process: Process) -> None:
+        """Add a process; one with the same pid must have ended unseen."""
+        before = self._living.get(process.pid)
+        if before is not None:
+            self._retire(before, process.start_ns)
+        self._living[process.pid] = process
+        self._children.setdefault(process.parent_pid, set()).add(process.pid)
+
+    def end(self, process: Process, boot_ns: int) -> list[Process]:
+        """Note that a process ended; return its living children, which have a new parent now."""
+        self._retire(process, boot_ns)
+        children = [
+            child
+            for pid in self._children.pop(process.pid, ())
+            if (child := self._living.get(pid)) is not None and child.parent_pid == process.pid
+        ]
+        for child in children:
+            child.parent_pid = 1
+            self._children.setdefault(1, set()).add(child.pid)
+        return children
+
+    def _retire(self, process: Process, boot_ns: int) -> None:
+        process.ended_ns = boot_ns
+        self._living.pop(process.pid, None)
+        if (siblings := self._children.get(process.parent_pid)) is not None:
+            siblings.discard(process.pid)
+            if not siblings:
+                del self._children[process.parent_pid]
+        self._ended[process.pid, process.start_ns] = process
+        self._last_ended[process.pid] = process
+
+    def forget(self, boot_ns: int) -> None:
+        """Forget what ended long ago, and the oldest when there are too many."""
+        while self._ended:
+            key, process = next(iter(self._ended.items()))
+            if process.ended_ns > boot_ns - KEPT_NS and len(self._ended) <= MOST_ENDED:
+                return
+            del self._ended[key]
+            if self._last_ended.get(process.pid) is process:
+                del self._last_ended[process.pid]

@@ -1,0 +1,47 @@
+"""What a process works for, as far as its cgroup and its place among processes tell."""
+
+import re
+
+TRANSIENT = "transient"
+"""Service of units that systemd-run made for one occasion."""
+
+_TRANSIENT = re.compile(r"run-[ru]?[0-9a-f-]+\.(?:service|scope)$")
+_CONTAINER = re.compile(
+    r"(?:^|[/:-])(?:docker|cri-containerd|crio|libpod|containerd)?[-/]?([0-9a-f]{64})(?:\.scope)?(?:/|$)"
+)
+_USER_MANAGER = re.compile(r"/user@\d+\.service/")
+_SESSION = re.compile(r"session-[^/]+\.scope$")
+
+
+def unit_of(cgroup: str) -> str | None:
+    """Return the service that a cgroup path names.
+
+    "" for a person's session scope, None when the path says nothing. Templates lose their
+    instance (`getty@tty1.service` is `getty@.service`).
+    """
+    for part in reversed(cgroup.split("/")):
+        if part.endswith(".service"):
+            if _TRANSIENT.match(part):
+                return TRANSIENT
+            name, at, _ = part.removesuffix(".service").partition("@")
+            # user@1000.service is a person's manager, not a service of the machine.
+            return "" if name == "user" and at else f"{name}{at}.service"
+        if part.endswith(".scope"):
+            return "" if _SESSION.match(part) else TRANSIENT
+    return None
+
+
+def container_of(cgroup: str) -> str:
+    """Return the container's id (64 hex digits), or "" outside containers."""
+    found = _CONTAINER.search(cgroup)
+    return found.group(1) if found else ""
+
+
+def is_user_unit(cgroup: str) -> bool:
+    """Whether the cgroup lies below a person's systemd manager, but is not the manager itself."""
+    return _USER_MANAGER.search(cgroup) is not None and not cgroup.endswith("/init.scope")
+
+
+def is_user_session(cgroup: str) -> bool:
+    """Whether the cgroup is a login session's scope."""
+    return _SESSION.search(cgroup) is not None
