@@ -1,1 +1,111 @@
-"""Event sources of the kernel."""
+"""Event sources of a host, and the choice among them.
+
+A level is found by trying: a source that opens and loads works; asking a kernel what it can do gives
+wrong answers. What cannot be seen is said in sentences.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from agent.sensors.audit import AuditSensor
+from agent.sensors.bpf import BpfSensor
+from agent.sensors.fanotify import FanotifySensor
+from agent.sensors.inotify import InotifySensor
+from agent.sensors.psutil_poll import PollSensor, SnapshotSensor
+from agent.sensors.records import Sensor
+from agent.sensors.unavailable import SensorUnavailable
+from agent.sensors.watchlist import WatchList
+
+__all__ = ["OpenSensors", "SensorUnavailable", "open_sensors"]
+
+_UNWATCHED_TOLD: Final = 5
+
+
+@dataclass(slots=True)
+class OpenSensors:
+    """Sensors that work here. Drain them in this order: files before processes, so that whoever
+    changed a file is known when the tick's records are joined.
+    """
+
+    level: Literal["full", "poll"]
+    sensors: list[Sensor]
+    not_seen: list[str] = field(default_factory=list)
+    """What this host does not show and why, in sentences for people."""
+
+    def watch(self, watch_list: WatchList) -> None:
+        """Watch other names from now on."""
+        for sensor in self.sensors:
+            if isinstance(sensor, FanotifySensor | InotifySensor):
+                sensor.watch(watch_list)
+
+    def close(self) -> None:
+        """Close every sensor, the last opened first. Safe to call twice."""
+        for sensor in reversed(self.sensors):
+            sensor.close()
+
+
+def open_sensors(
+    level: Literal["auto", "full", "poll"], watch_list: WatchList, *, own_pid: int | None = None
+) -> OpenSensors:
+    """Open the best sensors this host and this user offer.
+
+    Args:
+        level: "auto" and "full" try eBPF with fanotify and fall back; "poll" does not try.
+        watch_list: Names to watch (see folders.of_this_host).
+        own_pid: Process whose own file changes are not reported; None: this one.
+
+    Raises:
+        SensorUnavailable: Not even the poll level works.
+    """
+    opened = OpenSensors("full", [])
+    try:
+        if level != "poll":
+            _full(opened, watch_list, own_pid)
+        if not opened.sensors:
+            _poll(opened, watch_list)
+        _try(opened, AuditSensor, "logins, sudo, account tools and firewall changes")
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _full(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> None:
+    try:
+        files = FanotifySensor(watch_list, own_pid=own_pid)
+        opened.sensors.append(files)
+        opened.sensors.append(BpfSensor())
+    except SensorUnavailable as reason:
+        opened.close()
+        opened.sensors.clear()
+        opened.not_seen.append(f"The full level does not work here: {reason}.")
+        return
+    _tell_unwatched(opened, files.unwatched)
+    opened.sensors.append(SnapshotSensor())
+
+
+def _poll(opened: OpenSensors, watch_list: WatchList) -> None:
+    opened.level = "poll"
+    files = InotifySensor(watch_list)
+    opened.sensors += [files, PollSensor()]
+    opened.not_seen += [
+        "Processes that live shorter than a second are mostly not seen: they are polled.",
+        "Who changed a file is not seen, only guessed: inotify does not tell.",
+        "Outgoing connections are not seen, and listening ports late: they are polled.",
+    ]
+    _tell_unwatched(opened, files.unwatched)
+
+
+def _try(opened: OpenSensors, sensor: Callable[[], Sensor], shows: str) -> None:
+    try:
+        opened.sensors.append(sensor())
+    except SensorUnavailable as reason:
+        opened.not_seen.append(f"Records of {shows} are not seen: {reason}.")
+
+
+def _tell_unwatched(opened: OpenSensors, unwatched: list[str]) -> None:
+    told = [f"A folder is not watched: {each}." for each in unwatched[:_UNWATCHED_TOLD]]
+    if len(unwatched) > _UNWATCHED_TOLD:
+        told.append(f"{len(unwatched) - _UNWATCHED_TOLD} more folders are not watched.")
+    opened.not_seen += told
