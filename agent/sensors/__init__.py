@@ -1,7 +1,7 @@
 """Event sources of a host, and the choice among them.
 
-A level is found by trying: a source that opens and loads works; asking a kernel what it can do gives
-wrong answers. What cannot be seen is said in sentences.
+A level is found by trying: a source that opens and loads works; asking a kernel what it can do
+gives wrong answers. What cannot be seen is said in sentences.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,9 @@ _UNWATCHED_TOLD: Final = 5
 
 @dataclass(slots=True)
 class OpenSensors:
-    """Sensors that work here. Drain them in this order: files before processes, so that whoever
-    changed a file is known when the tick's records are joined.
+    """Sensors that work here, in the order in which to drain them.
+
+    Files before processes: so whoever changed a file is known when a tick's records are joined.
     """
 
     level: Literal["full", "poll"]

@@ -43,6 +43,7 @@ class AuditSensor:
     name = "audit"
 
     def __init__(self) -> None:
+        """Take the daemon's place, or read along with who has it."""
         self._found: Status | None = None
         """Settings to give back; None when they are not ours to touch."""
         self._rule_is_ours = False

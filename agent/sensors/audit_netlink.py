@@ -62,6 +62,7 @@ class AuditSocket:
     """
 
     def __init__(self, groups: int = 0) -> None:
+        """Open and bind."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, _NETLINK_AUDIT)
         try:

@@ -1,9 +1,10 @@
 """One audit record's text into a typed record. Never raises, whatever the bytes.
 
 A record is `audit(1364481363.243:24287): key=value key="value" key=HEX msg='op=… acct="root" …'`.
-User-space messages wrap their own fields in msg='…'; those count as the record's fields too.
-Some values have spaces (`op=adding user`). A string the kernel does not trust is "quoted", or hexadecimal when it has a quote, a space or a
-byte outside ASCII in it. auditd's enriched logs append names after 0x1D (AUID="alice").
+User-space messages wrap their own fields in msg='…'; those count as the record's fields too. Some
+values have spaces (op=adding user). A string the kernel does not trust is "quoted", or hexadecimal
+when it has a quote, a space or a byte outside ASCII in it. auditd's enriched logs append names
+after 0x1D (AUID="alice").
 
 References: audit_logging and auparse of https://github.com/linux-audit/audit-userspace
 """

@@ -83,6 +83,7 @@ class BpfSensor:
     name = "bpf"
 
     def __init__(self, *, ring_bytes: int = RING_BYTES) -> None:
+        """Load and attach the programs."""
         self._object = BpfObject(OBJECT_FILE.read_bytes(), {"records": ring_bytes})
         try:
             self._ring = RingBuffer(self._object.map_fd("records"), ring_bytes)

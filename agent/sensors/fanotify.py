@@ -20,7 +20,7 @@ from agent.sensors.folders import homes_of_this_host, look_into
 from agent.sensors.records import FileRecord, LossRecord, Record
 from agent.sensors.survey import Survey
 from agent.sensors.unavailable import SensorUnavailable
-from agent.sensors.watchlist import WatchList
+from agent.sensors.watchlist import Entry, WatchList
 
 _READ_BYTES: Final = 1 << 18
 _PASSWD: Final = b"/etc/passwd"
@@ -28,6 +28,11 @@ _NAMES: Final = api.CREATE | api.DELETE | api.RENAME | api.ON_FOLDER
 _CHANGES: Final = _NAMES | api.ATTRIB | api.CLOSE_WRITE | api.ON_CHILD
 _BIRTHS: Final = api.CREATE | api.RENAME | api.ON_FOLDER
 _CONTENT: Final = api.MODIFY | api.CLOSE_WRITE
+
+
+_Name = tuple[bytes, bytes]
+"""Key of the folder, and the name in it."""
+_NOTHING: Final[_Name] = (b"", b"")
 
 
 def _without_rename(mask: int) -> int:
@@ -49,6 +54,7 @@ class FanotifySensor:
     name = "fanotify"
 
     def __init__(self, watch_list: WatchList, *, own_pid: int | None = None) -> None:
+        """Mark what exists."""
         self._own_pid = os.getpid() if own_pid is None else own_pid
         try:
             self._group = api.open_group()
@@ -115,43 +121,33 @@ class FanotifySensor:
     def _event(
         self, records: list[Record], now_ns: int, mask: int, pid: int, about: list[api.Info]
     ) -> None:
-        old_key = new_key = target = b""
-        old_name = new_name = b""
+        old, new, target = _NOTHING, _NOTHING, b""
         for kind, key, name in about:
             if kind == api.INFO_TARGET:
                 target = key
             elif kind == api.INFO_OLD_NAME:
-                old_key, old_name = key, name
+                old = (key, name)
             else:
-                new_key, new_name = key, name
-        folder = bool(mask & api.ON_FOLDER)
-        where = self._paths.find(new_key) if new_key else None
+                new = (key, name)
         if mask & api.RENAME:
-            came_from = self._paths.find(old_key) if old_key else None
-            if where is None and came_from is None:
-                return
-            self._renamed(
-                records,
-                FileRecord(
-                    operation="renamed",
-                    boot_ns=now_ns,
-                    pid=pid,
-                    path=self._full(where, new_key, new_name),
-                    previous_path=self._full(came_from, old_key, old_name),
-                    directory=folder,
-                ),
-            )
+            self._renamed(records, now_ns, mask, pid, old, new)
             return
+        where = self._paths.find(new[0])
         if where is None:
-            if folder and target and mask & api.CREATE:
-                self._paths.born_in(target, new_key)
+            if target and mask & api.ON_FOLDER and mask & api.CREATE:
+                self._paths.born_in(target, new[0])
             return
-        path = where.rstrip(b"/") + b"/" + new_name
-        if folder:
-            self._folder_event(records, now_ns, mask, pid, path, target)
+        path = where.rstrip(b"/") + b"/" + new[1]
+        if mask & api.ON_FOLDER:
+            self._folder_changed(records, now_ns, mask, pid, path, target)
         entry = self._watch_list.entry_for(path)
-        if entry is None:
-            return
+        if entry is not None:
+            self._changed(records, now_ns, mask, pid, path, entry)
+
+    def _changed(
+        self, records: list[Record], now_ns: int, mask: int, pid: int, path: bytes, entry: Entry
+    ) -> None:
+        folder = bool(mask & api.ON_FOLDER)
         for operation in _operations(mask, path):
             mode = None
             if operation == "modified":
@@ -162,60 +158,74 @@ class FanotifySensor:
             else:
                 self._survey.named(path, exists=operation != "deleted")
             if pid != self._own_pid:
-                previous = b""
                 records.append(
-                    FileRecord(operation, now_ns, pid, path, previous, folder, True, mode)  # noqa: FBT003 - the tuple's order
+                    FileRecord(operation, now_ns, pid, path, b"", folder, exact=True, mode=mode)
                 )
-            if path == _PASSWD:
-                self._look_for_homes()
-
-    def _full(self, folder: bytes | None, key: bytes, name: bytes) -> bytes:
-        if folder is None:
-            folder = self._paths.ask(key) if key else None
-        return b"" if folder is None else folder.rstrip(b"/") + b"/" + name
-
-    def _renamed(self, records: list[Record], record: FileRecord) -> None:
-        path, previous = record.path, record.previous_path
-        watched_now = bool(path) and self._watch_list.entry_for(path) is not None
-        watched_before = bool(previous) and self._watch_list.entry_for(previous) is not None
-        ours = record.pid == self._own_pid
-        if watched_before:
-            self._survey.named(previous, exists=False)
-        if watched_now:
-            self._survey.named(path, exists=True)
-        if (watched_now or watched_before) and not ours:
-            if not path:
-                record = record._replace(operation="deleted", path=previous, previous_path=b"")
-            records.append(record)
-        if record.directory:
-            if previous and path:
-                self._paths.moved(previous, path)
-            elif previous:
-                self._paths.gone(previous)
-            if path and self._watch_list.leads_on(path):
-                inside: list[Record] = []
-                self._adopt(path, inside, record._replace(operation="created", previous_path=b""))
-                if not ours and not (previous and self._watch_list.leads_on(previous)):
-                    records += inside  # what came along is new here, by the same hand
         if path == _PASSWD:
             self._look_for_homes()
 
-    def _folder_event(
+    def _renamed(
+        self, records: list[Record], now_ns: int, mask: int, pid: int, old: _Name, new: _Name
+    ) -> None:
+        if self._paths.find(old[0]) is None and self._paths.find(new[0]) is None:
+            return
+        path, previous = self._full(new), self._full(old)
+        if self._watched(previous):
+            self._survey.named(previous, exists=False)
+        if self._watched(path):
+            self._survey.named(path, exists=True)
+        ours = pid == self._own_pid
+        folder = bool(mask & api.ON_FOLDER)
+        if not ours and (self._watched(path) or self._watched(previous)):
+            operation = "renamed" if path else "deleted"
+            where = (path, previous) if path else (previous, b"")
+            records.append(FileRecord(operation, now_ns, pid, *where, folder))
+        if folder:
+            came_along = self._folder_moved(now_ns, pid, path, previous)
+            records += () if ours else came_along
+        if path == _PASSWD:
+            self._look_for_homes()
+
+    def _full(self, name: _Name) -> bytes:
+        folder = self._paths.ask(name[0])
+        return b"" if folder is None else folder.rstrip(b"/") + b"/" + name[1]
+
+    def _watched(self, path: bytes) -> bool:
+        return bool(path) and self._watch_list.entry_for(path) is not None
+
+    def _folder_moved(self, now_ns: int, pid: int, path: bytes, previous: bytes) -> list[Record]:
+        """Know a folder by its new path; what it brought along to watched names."""
+        if previous and path:
+            self._paths.moved(previous, path)
+        elif previous:
+            self._paths.gone(previous)
+        inside: list[Record] = []
+        if path and self._watch_list.leads_on(path):
+            self._adopt(path, inside, FileRecord("created", now_ns, pid, path, b"", directory=True))
+        known_before = previous and self._watch_list.leads_on(previous)
+        return [] if known_before else inside
+
+    def _folder_changed(
         self, records: list[Record], now_ns: int, mask: int, pid: int, path: bytes, target: bytes
     ) -> None:
-        if mask & api.DELETE and not os.path.lexists(path):
+        if mask & (api.DELETE | api.MOVED_FROM) and not os.path.lexists(path):
             self._paths.gone(path)
         elif mask & (api.CREATE | api.MOVED_TO) and self._watch_list.leads_on(path):
             if target:
                 self._paths.know(target, path)
-            born = FileRecord("created", now_ns, pid, path, b"", directory=True, exact=False)
             unseen: list[Record] = []
-            self._adopt(path, unseen, born)
-            seen_being_born = mask & api.CREATE and target[:8] not in self._born_blind
-            if not seen_being_born and pid != self._own_pid:
+            like = FileRecord("created", now_ns, pid, path, b"", directory=True, exact=False)
+            self._adopt(path, unseen, like)
+            # Where births are seen, what is in it comes as events of its own, each with its pid.
+            seen = mask & api.CREATE and self._filesystem(path) not in self._born_blind
+            if not seen and pid != self._own_pid:
                 records += unseen
-        elif mask & api.MOVED_FROM:
-            self._paths.gone(path)
+
+    def _filesystem(self, path: bytes) -> bytes:
+        try:
+            return api.filesystem_of(path)
+        except OSError:
+            return b""
 
     def _adopt(
         self, top: bytes, records: list[Record] | None = None, like: FileRecord | None = None

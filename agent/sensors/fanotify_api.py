@@ -124,7 +124,7 @@ def path_of(key: bytes, on_same_filesystem: bytes) -> bytes | None:
         if fd < 0:
             return None
         try:
-            path = os.readlink(b"/proc/self/fd/%d" % fd)
+            path = os.readlink(b"/proc/self/fd/%d" % fd)  # noqa: PTH115 - bytes
         finally:
             os.close(fd)
     finally:

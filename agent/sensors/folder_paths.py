@@ -15,6 +15,7 @@ class FolderPaths:
     """Paths of folders by key (filesystem id and handle)."""
 
     def __init__(self, watch_list: WatchList) -> None:
+        """Know nothing yet."""
         self._watch_list = watch_list
         self._paths: dict[bytes, bytes] = {}
         self.foreign: set[bytes] = set()

@@ -47,6 +47,7 @@ class Found:
     __slots__ = ("files", "folders")
 
     def __init__(self) -> None:
+        """Nothing yet."""
         self.folders: list[bytes] = []
         self.files: dict[bytes, os.stat_result] = {}
         """By path; folders that are watched themselves too."""

@@ -61,7 +61,7 @@ class InotifySensor:
         except OSError as error:
             raise SensorUnavailable(f"the kernel does not offer inotify: {error}") from error
         self._fd: int = self._manager.get_fd()
-        os.set_blocking(self._fd, False)  # noqa: FBT003 - the library's signature
+        os.set_blocking(self._fd, False)
         self._watch_list = watch_list
         self._survey = Survey(watch_list)
         self._folders: dict[int, bytes] = {}

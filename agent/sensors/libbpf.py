@@ -9,6 +9,7 @@ import errno
 import os
 from ctypes import CFUNCTYPE, POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from agent.sensors.unavailable import SensorUnavailable
@@ -31,15 +32,18 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, POINTER(c_uint32)]),
     "libbpf_num_possible_cpus": (c_int, []),
 }
+_BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _INFO_SIZE: Final = 512
 _RECURSION_MISSES_OFFSET: Final = 208
 """Of `recursion_misses` in struct bpf_prog_info: kernel ABI."""
 _LOG = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
 
-@_LOG
-def _silence(_level: int, _format: bytes, _arguments: int) -> int:
+def _discard(_level: int, _format: bytes, _arguments: int) -> int:
     return 0
+
+
+_SILENCE: Final = _LOG(_discard)
 
 
 @cache
@@ -56,7 +60,7 @@ def _library() -> ctypes.CDLL:
         # Its messages go to stderr otherwise; what went wrong is said by the error number.
         library.libbpf_set_print.argtypes = [_LOG]
         library.libbpf_set_print.restype = c_void_p
-        library.libbpf_set_print(_silence)
+        library.libbpf_set_print(_SILENCE)
         return library
     raise SensorUnavailable("the library libbpf.so.1 (Debian package libbpf1) is not installed")
 
@@ -64,7 +68,7 @@ def _library() -> ctypes.CDLL:
 def _refusal(what: str, number: int) -> SensorUnavailable:
     if number in (errno.EPERM, errno.EACCES):
         reason = "not permitted (needs root, or CAP_BPF and CAP_PERFMON)"
-    elif number in (errno.ESRCH, errno.ENOENT) and not os.path.exists("/sys/kernel/btf/vmlinux"):  # noqa: PTH110 - no Path needed
+    elif not _BTF.exists():
         reason = "the kernel has no BTF type information (/sys/kernel/btf/vmlinux)"
     else:
         reason = os.strerror(number)
@@ -83,6 +87,7 @@ class BpfObject:
     """
 
     def __init__(self, image: bytes, map_sizes: dict[str, int] | None = None) -> None:
+        """Load and attach."""
         self._library = _library()
         self._links: list[int] = []
         self._programs: list[int] = []
@@ -92,14 +97,14 @@ class BpfObject:
         try:
             for name, entries in (map_sizes or {}).items():
                 self._library.bpf_map__set_max_entries(self._map(name), entries)
-            if result := self._library.bpf_object__load(self._object):
-                raise _refusal("load", -result)
-            self._attach()
+            self._load_and_attach()
         except BaseException:
             self.close()
             raise
 
-    def _attach(self) -> None:
+    def _load_and_attach(self) -> None:
+        if result := self._library.bpf_object__load(self._object):
+            raise _refusal("load", -result)
         program = None
         while program := self._library.bpf_object__next_program(self._object, program):
             link = self._library.bpf_program__attach(program)
@@ -127,7 +132,7 @@ class BpfObject:
         return sum(values)
 
     def missed_runs(self) -> int:
-        """How often the kernel did not run a program, because it was running on that CPU already."""
+        """How often the kernel skipped a program, because it was running on that CPU already."""
         total = 0
         for fd in self._programs:
             info = ctypes.create_string_buffer(_INFO_SIZE)

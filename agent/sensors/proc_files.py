@@ -24,7 +24,7 @@ class Stat:
 
 
 def terminal_name(device: int) -> str:
-    """ "pts/3", "tty1", "ttyS0" for a device number in /proc/PID/stat; "" for none."""
+    """Name of a device number in /proc/PID/stat: "pts/3", "tty1", "ttyS0"; "" for none."""
     if device == 0:
         return ""
     major, minor = os.major(device), os.minor(device)
@@ -73,7 +73,7 @@ def cgroup(pid: int) -> str:
     """Its path in the cgroup v2 tree, or where that says nothing in systemd's own v1 tree."""
     unified, named = "", ""
     for line in _read(f"/proc/{pid}/cgroup").decode("utf-8", "replace").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers == "":
             unified = path
         elif controllers == "name=systemd":

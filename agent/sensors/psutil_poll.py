@@ -58,8 +58,9 @@ def _record(info: dict[str, Any], now_ns: int, kind: str) -> ProcessRecord | Non
 
 
 def running_processes(kind: str = "snapshot") -> Iterator[ProcessRecord]:
-    """Every process that runs now, kernel threads too (without executable). What we may not read
-    of others' processes is empty.
+    """Every process that runs now, kernel threads too (without executable).
+
+    What we may not read of others' processes is empty.
     """
     now_ns = _boot_ns()
     for process in psutil.process_iter(_ATTRIBUTES):

@@ -25,6 +25,7 @@ class RingBuffer:
     """The reading end. `size_bytes` is the map's max_entries."""
 
     def __init__(self, fd: int, size_bytes: int) -> None:
+        """Map it."""
         page = mmap.PAGESIZE
         self._mask = size_bytes - 1
         self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, offset=0)

@@ -20,6 +20,7 @@ class Survey:
     """What is known to lie under a watch list."""
 
     def __init__(self, watch_list: WatchList) -> None:
+        """Know nothing yet."""
         self._watch_list = watch_list
         self._sizes: dict[bytes, int] = {}
         """Of every watched name; of log files as of the last look, of others of no meaning."""

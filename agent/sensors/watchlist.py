@@ -72,6 +72,7 @@ class WatchList:
         homes: Iterable[bytes] = (),
         aliases: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
+        """Compile the patterns."""
         self.entries = tuple(entries)
         self.homes = tuple(dict.fromkeys(homes))
         self.aliases = tuple(dict.fromkeys(aliases))
