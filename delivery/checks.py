@@ -1,6 +1,7 @@
 """Whether a batch may be taken: all that can be said of it without knowing its neighbours."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +17,10 @@ from nightherd.event.v1.event_pb2 import EventBatch
 BODY_FORMAT = 1
 CHAIN_ID_BYTES = 16
 HASH_BYTES = 32
+SIGNATURE_BYTES = 64
+MAX_NUMBER = 10**15 - 1
+"""Largest batch number: a batch a second for 30 million years."""
+HOST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Limits:
     arguments_size_bytes: int = 4 << 10
     terms: int = 512
     term_size_bytes: int = 128
+    counts: int = 2048
     batches_per_second: int = 200
     window: int = 8
 
@@ -121,6 +127,11 @@ def check(batch: pb.SealedBatch, peer: Peer, limits: Limits, *, decode: bool = F
     return checked
 
 
+def is_host_id(text: str) -> bool:
+    """Whether `text` can be a host's id (it becomes part of document ids)."""
+    return HOST_ID.fullmatch(text) is not None
+
+
 def _header(batch: pb.SealedBatch, limits: Limits) -> pb.BatchHeader:
     if not batch.header or len(batch.header) > limits.header_size_bytes:
         raise RejectedError(pb.Rejection.REASON_MALFORMED, "no header, or one far too long")
@@ -132,11 +143,12 @@ def _header(batch: pb.SealedBatch, limits: Limits) -> pb.BatchHeader:
         ) from None
     if (
         len(header.chain_id) != CHAIN_ID_BYTES
-        or header.batch_number < 1
+        or not 1 <= header.batch_number <= MAX_NUMBER
         or len(header.body_hash) != HASH_BYTES
         or len(header.previous_hash) not in (0, HASH_BYTES)
         or header.event_count < 0
-        or not header.host_id
+        or not is_host_id(header.host_id)
+        or len(batch.signature) not in (0, SIGNATURE_BYTES)
     ):
         raise RejectedError(
             pb.Rejection.REASON_MALFORMED, "the header lacks what every header has", header
@@ -169,11 +181,14 @@ def _content(batch: pb.SealedBatch, header: pb.BatchHeader, limits: Limits) -> b
             header,
         )
     index = batch.index
-    if len(index.terms) > limits.terms or any(
-        len(term) > limits.term_size_bytes for term in index.terms
+    if (
+        len(index.terms) > limits.terms
+        or any(len(term.encode()) > limits.term_size_bytes for term in index.terms)
+        or len(index.counts) > limits.counts
+        or any(len(count.kind) > limits.term_size_bytes for count in index.counts)
     ):
         raise RejectedError(
-            pb.Rejection.REASON_OVERSIZE, "the index has too many or too long terms", header
+            pb.Rejection.REASON_OVERSIZE, "the index is larger than the limits", header
         )
     if header.body_format != BODY_FORMAT:
         return b""  # a newer agent's: kept as it is, opened by nobody here

@@ -6,18 +6,29 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from chassis import clock
 from chassis.counters import Counter
-from chassis.errors import InvalidArgumentError, PermissionDeniedError
+from chassis.errors import InvalidArgumentError, NightherdError, PermissionDeniedError
 from chassis.tls import Peer
-from delivery.checks import Checked, Limits, RejectedError, check
+from delivery.checks import (
+    CHAIN_ID_BYTES,
+    MAX_NUMBER,
+    Checked,
+    Limits,
+    RejectedError,
+    check,
+    is_host_id,
+)
 from nightherd.event.v1 import delivery_pb2 as pb
 
 PROTOCOL_VERSION = 1
 MAX_CHAINS = 64
+NOT_A_MESSAGE = "what came is no message of the batch protocol"
 
 log = structlog.get_logger()
 batches_total = Counter("nightherd_batches", "Batches that came", ["outcome"])
@@ -36,9 +47,9 @@ class ForeignHelloError(PermissionDeniedError):
     reason = "FOREIGN_HELLO"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Session:
-    """One open stream: who speaks, and for which host."""
+    """One open stream: who speaks, and for which host. Equal to no other."""
 
     peer: Peer
     host_id: str
@@ -59,10 +70,13 @@ class Handler(Protocol):
         """Settle one batch: return when it is durable. Called for several at once, in order."""
 
     async def reject(self, session: Session, batch: pb.SealedBatch, why: RejectedError) -> None:
-        """Set a batch aside. Returns when that is durable."""
+        """Set a batch aside. Returns when that is durable.
+
+        Called when all before it are settled; `why.header` says where it belongs.
+        """
 
     async def drop(self, session: Session, dropped: pb.Dropped) -> None:
-        """Note batches that will never come."""
+        """Note batches that will never come. Called when all before them are settled."""
 
     async def alive(self, session: Session) -> None:
         """Called every `ALIVE_S` while the stream is open."""
@@ -77,8 +91,24 @@ class _Waiting:
 
     chain_id: bytes
     number: int
-    task: "asyncio.Task[None]"
+    task: "asyncio.Future[None]"
     rejection: pb.Rejection | None = None
+
+
+class Paces:
+    """How fast each host may be read, over all its streams."""
+
+    def __init__(self, per_second: int) -> None:
+        """Allow `per_second` batches from one host."""
+        self._per_second = per_second
+        self._paces: WeakValueDictionary[str, _Pace] = WeakValueDictionary()
+
+    def of(self, host_id: str) -> "_Pace":
+        """Return the pace of a host; forgotten when its last stream ends."""
+        pace = self._paces.get(host_id)
+        if pace is None:
+            pace = self._paces[host_id] = _Pace(self._per_second)
+        return pace
 
 
 async def receive(
@@ -88,6 +118,7 @@ async def receive(
     limits: Limits,
     *,
     decode: bool = False,
+    paces: Paces | None = None,
 ) -> AsyncIterator[pb.ReceiverMessage]:
     """Serve one agent's stream until it ends.
 
@@ -97,9 +128,11 @@ async def receive(
         handler: what to do with it.
         limits: what is taken; told in the Welcome.
         decode: see that bodies are EventBatches before they are handed on.
+        paces: shared by all streams of a server, so that a host gains nothing by opening several.
 
     Raises:
-        ProtocolError: the first message is no Hello, or of an unknown version.
+        ProtocolError: the first message is no Hello, of an unknown version, or a later one is
+            nothing that may come.
         ForeignHelloError: the Hello speaks for another host.
         NightherdError: what the handler raised.
     """
@@ -107,44 +140,31 @@ async def receive(
     session = await _hello(incoming, peer)
     wanted = await handler.welcome(session)
     yield _welcome(wanted, limits)
-    queue: asyncio.Queue[_Waiting | None] = asyncio.Queue(limits.window)
-    reader = asyncio.create_task(_read(incoming, session, handler, limits, queue, decode=decode))
+    pace = (paces or Paces(limits.batches_per_second)).of(session.host_id)
+    reader = _Reader(session, handler, limits, pace, wanted, decode=decode)
+    reading = asyncio.create_task(reader.run(incoming))
     beat = asyncio.create_task(_beat(session, handler))
     try:
-        while (item := await _next(queue, reader)) is not None:
+        while (item := await reader.queue.get()) is not None:
             await item.task
+            reader.window.release()
             if item.rejection is not None:
                 yield pb.ReceiverMessage(rejection=item.rejection)
             yield pb.ReceiverMessage(
                 receipt=pb.Receipt(chain_id=item.chain_id, settled_through=item.number)
             )
-        await reader
+        await reading  # raises what ended it, if it was not the agent
     finally:
-        for task in (reader, beat):
-            task.cancel()
-        while not queue.empty():
-            if (left := queue.get_nowait()) is not None:
-                left.task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await left.task
-        for task in (reader, beat):
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        # Nobody hears a receipt any more; what is not settled yet will be sent again.
+        await _cancelled(reading, beat, *reader.pending)
 
 
-async def _next(
-    queue: "asyncio.Queue[_Waiting | None]", reader: "asyncio.Task[None]"
-) -> _Waiting | None:
-    """Return what comes next; when the reader failed, raise its error instead of waiting."""
-    getting = asyncio.ensure_future(queue.get())
-    done, _ = await asyncio.wait({getting, reader}, return_when=asyncio.FIRST_COMPLETED)
-    if getting in done:
-        return getting.result()
-    if queue.empty():
-        getting.cancel()
-        await reader  # raises what ended it
-        return None
-    return await getting
+async def _cancelled(*tasks: "asyncio.Future[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError, Exception):
+            await task
 
 
 async def _hello(incoming: AsyncIterator[pb.AgentMessage], peer: Peer) -> Session:
@@ -152,6 +172,8 @@ async def _hello(incoming: AsyncIterator[pb.AgentMessage], peer: Peer) -> Sessio
         first = await anext(incoming)
     except StopAsyncIteration:
         raise ProtocolError("the stream ended before a Hello") from None
+    except DecodeError:
+        raise ProtocolError(NOT_A_MESSAGE) from None
     if first.WhichOneof("item") != "hello":
         raise ProtocolError("the first message must be a Hello")
     hello = first.hello
@@ -162,6 +184,10 @@ async def _hello(incoming: AsyncIterator[pb.AgentMessage], peer: Peer) -> Sessio
         )
     if len(hello.chains) > MAX_CHAINS:
         raise ProtocolError(f"a Hello names at most {MAX_CHAINS} chains")
+    if any(len(chain.chain_id) != CHAIN_ID_BYTES for chain in hello.chains):
+        raise ProtocolError(f"a chain's id has {CHAIN_ID_BYTES} bytes")
+    if not is_host_id(hello.host_id):
+        raise ProtocolError("the Hello names no host")
     if peer.role != "importer" and hello.host_id != peer.host_id:
         raise ForeignHelloError("the Hello names another host than the certificate")
     return Session(peer, hello.host_id, hello)
@@ -185,60 +211,118 @@ def _welcome(wanted: Mapping[bytes, int], limits: Limits) -> pb.ReceiverMessage:
 async def _beat(session: Session, handler: Handler) -> None:
     while True:
         await asyncio.sleep(ALIVE_S)
-        await handler.alive(session)
+        with suppress(NightherdError):  # the next beat may do better
+            await handler.alive(session)
 
 
-async def _read(
-    incoming: AsyncIterator[pb.AgentMessage],
-    session: Session,
-    handler: Handler,
-    limits: Limits,
-    queue: "asyncio.Queue[_Waiting | None]",
-    *,
-    decode: bool,
-) -> None:
-    """Turn messages into tasks, as fast as the window and the rate allow."""
-    pace = _Pace(limits.batches_per_second)
-    async for message in incoming:
+class _Reader:
+    """Turns messages into tasks, in order, as fast as the window and the rate allow."""
+
+    def __init__(
+        self,
+        session: Session,
+        handler: Handler,
+        limits: Limits,
+        pace: "_Pace",
+        wanted: Mapping[bytes, int],
+        *,
+        decode: bool,
+    ) -> None:
+        self._session, self._handler, self._limits = session, handler, limits
+        self._pace, self._decode = pace, decode
+        # Where the next batch belongs if it cannot say so itself.
+        self._place: tuple[bytes, int] = next(iter(wanted.items()), (b"", 0))
+        self.window = asyncio.Semaphore(limits.window)
+        self.queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+        self.pending: set[asyncio.Future[None]] = set()
+
+    async def run(self, incoming: AsyncIterator[pb.AgentMessage]) -> None:
+        """Read until the agent ends the stream. `None` ends the queue, whatever happens."""
+        try:
+            async for message in incoming:
+                await self._one(message)
+        except DecodeError:
+            raise ProtocolError(NOT_A_MESSAGE) from None
+        finally:
+            self.queue.put_nowait(None)
+
+    async def _one(self, message: pb.AgentMessage) -> None:
         kind = message.WhichOneof("item")
         if kind == "batch":
-            await pace.wait()
-            await queue.put(_take(message.batch, session, handler, limits, decode=decode))
+            await self._pace.wait()
+            await self.window.acquire()
+            await self._batch(message.batch)
         elif kind == "dropped":
-            dropped = message.dropped
-            task = asyncio.create_task(handler.drop(session, dropped))
-            await queue.put(_Waiting(dropped.chain_id, dropped.last, task))
+            await self.window.acquire()
+            await self._dropped(message.dropped)
         else:
             raise ProtocolError("after the Hello only batches and Dropped may come")
-    await queue.put(None)
 
+    async def _batch(self, batch: pb.SealedBatch) -> None:
+        try:
+            checked = check(batch, self._session.peer, self._limits, decode=self._decode)
+            checked.require_host(self._session.host_id)
+        except RejectedError as why:
+            await self._rejected(batch, why)
+            return
+        batches_total.labels("taken").inc()
+        events_total.inc(checked.header.event_count)
+        chain_id, number = checked.header.chain_id, checked.header.batch_number
+        task = asyncio.create_task(self._handler.take(self._session, checked))
+        self.pending.add(task)
+        task.add_done_callback(self._finished)
+        self._put(_Waiting(chain_id, number, task))
 
-def _take(
-    batch: pb.SealedBatch, session: Session, handler: Handler, limits: Limits, *, decode: bool
-) -> _Waiting:
-    try:
-        checked = check(batch, session.peer, limits, decode=decode)
-        checked.require_host(session.host_id)
-    except RejectedError as why:
+    def _finished(self, task: "asyncio.Future[None]") -> None:
+        self.pending.discard(task)
+        if not task.cancelled():
+            # The first failure ends the stream; nobody will ask for the others.
+            task.exception()
+
+    async def _rejected(self, batch: pb.SealedBatch, why: RejectedError) -> None:
+        """Set aside in order: a number settles only after all before it."""
         batches_total.labels("rejected").inc()
-        header = why.header or pb.BatchHeader()
-        log.warning(
-            "batch rejected", host=session.host_id, number=header.batch_number, why=str(why)
-        )
+        said = why.header or pb.BatchHeader()
+        if len(said.chain_id) != CHAIN_ID_BYTES or not 1 <= said.batch_number <= MAX_NUMBER:
+            # It does not say where it belongs. Batches come in order, so it is the next one;
+            # without a number its sender would send it for ever.
+            said.host_id = self._session.host_id
+            said.chain_id, said.batch_number = self._place
+        why.header = said
+        chain_id, number = said.chain_id, said.batch_number
+        log.warning("batch rejected", host=self._session.host_id, number=number, why=str(why))
         rejection = pb.Rejection(
-            chain_id=header.chain_id,
-            batch_number=header.batch_number,
-            reason=why.reason,
-            detail=str(why),
+            chain_id=chain_id, batch_number=number, reason=why.reason, detail=str(why)
         )
-        task = asyncio.create_task(handler.reject(session, batch, why))
-        return _Waiting(header.chain_id, header.batch_number, task, rejection)
-    batches_total.labels("taken").inc()
-    events_total.inc(checked.header.event_count)
-    header = checked.header
-    return _Waiting(
-        header.chain_id, header.batch_number, asyncio.create_task(handler.take(session, checked))
-    )
+        await self._settled()
+        await self._handler.reject(self._session, batch, why)
+        self._put(_Waiting(chain_id, number, _done(), rejection))
+
+    async def _dropped(self, dropped: pb.Dropped) -> None:
+        if (
+            len(dropped.chain_id) != CHAIN_ID_BYTES
+            or not 1 <= dropped.first <= dropped.last <= MAX_NUMBER
+            or dropped.event_count < 0
+        ):
+            raise ProtocolError("a Dropped names a chain, a first and a last number")
+        await self._settled()
+        await self._handler.drop(self._session, dropped)
+        self._put(_Waiting(dropped.chain_id, dropped.last, _done()))
+
+    async def _settled(self) -> None:
+        """Return when all that was taken is settled; raise what prevented it."""
+        if self.pending:
+            await asyncio.gather(*self.pending)
+
+    def _put(self, item: _Waiting) -> None:
+        self._place = (item.chain_id, item.number + 1)
+        self.queue.put_nowait(item)
+
+
+def _done() -> "asyncio.Future[None]":
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
 
 
 class _Pace:
@@ -247,7 +331,7 @@ class _Pace:
     def __init__(self, per_second: int) -> None:
         self._gap_s = 1 / per_second
         self._burst_s = 1.0
-        self._due = time.monotonic()
+        self._due = time.monotonic() - self._burst_s
 
     async def wait(self) -> None:
         now = time.monotonic()
