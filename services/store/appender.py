@@ -1,36 +1,50 @@
 """Group commit: batches of many streams that wait at the same time go into one insert."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import structlog
 
 from chassis import clock
 from chassis.counters import Counter, Histogram
 from chassis.errors import UnavailableError
-from chassis.mongo import PyMongoError
+from chassis.mongo import AutoReconnect
 from delivery.checks import Checked
+from delivery.receiver import Session
+from nightherd.event.v1.event_pb2 import AgentStatus, HostFacts
 from services.store.domain import own_findings
+from services.store.domain.chain import Memory
 from services.store.domain.places import batch_key
-from services.store.domain.reading import linked, read, skew_ms
-from services.store.repository.batches import Batches
-from services.store.repository.chains import Chains
+from services.store.domain.reading import read, skew_ms
+from services.store.repository.batches import AGAIN, FORK, Batches
+from services.store.repository.chains import Chains, Progress
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import FoundGap, Heard, Hosts
 
 log = structlog.get_logger()
 groups = Histogram("nightherd_store_group", "Batches in one insert", buckets=(1, 2, 4, 8, 16, 32))
-odd_total = Counter("nightherd_store_odd", "Batches that were not plainly new", ["what"])
+outcomes_total = Counter("nightherd_store_outcomes", "Batches by what became of them", ["what"])
 
-Waiting = tuple[Checked, "asyncio.Future[None]"]
+Chain = tuple[str, bytes]
 KNOWN_CHAINS = 10_000
-"""Chains whose last hashes are kept in memory; the rest is read again when needed."""
+"""Chains that are kept in memory; the rest is read again when needed."""
 
 
 class NotStoredError(UnavailableError):
     """MongoDB did not take a group; nothing of it is acknowledged."""
 
     reason = "NOT_STORED"
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    session: Session
+    checked: Checked
+    stored: "asyncio.Future[None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class Appender:
@@ -42,135 +56,158 @@ class Appender:
         """Store at most `most` batches in one insert."""
         self._batches, self._chains, self._hosts = batches, chains, hosts
         self._findings, self._most = findings, most
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(maxsize=4 * most)
-        self._hashes: dict[tuple[str, bytes], dict[int, bytes]] = {}
+        # Bounded by the windows of the streams: each batch in it is held by its stream anyway.
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._memories: dict[Chain, Memory] = {}
+        # Streams of which a batch was not stored. What comes behind it in the same stream must not
+        # be stored either: a higher number would count as settled, and the hole would stay.
+        self._broken: WeakSet[Session] = WeakSet()
 
-    async def append(self, checked: Checked) -> None:
+    def forget(self, host_id: str, chain_ids: Sequence[bytes]) -> None:
+        """Read these chains anew: another replica may have gone on with them."""
+        for chain_id in chain_ids:
+            self._memories.pop((host_id, chain_id), None)
+
+    async def append(self, session: Session, checked: Checked) -> None:
         """Return when `checked` is durable.
 
         Raises:
             NotStoredError: it is not; sending again is harmless.
         """
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._queue.put((checked, stored))
-        await stored
+        waiting = _Waiting(session, checked)
+        self._queue.put_nowait(waiting)
+        await waiting.stored
 
     async def run(self) -> None:
         """Store what waits, until cancelled."""
         while True:
-            waiting = [await self._queue.get()]
-            while len(waiting) < self._most and not self._queue.empty():
-                waiting.append(self._queue.get_nowait())
-            groups.observe(len(waiting))
-            try:
-                await self._store([checked for checked, _ in waiting])
-            except PyMongoError as error:
-                log.warning("group not stored", batches=len(waiting), error=str(error)[:200])
-                self._fail(waiting, NotStoredError("MongoDB did not take the batch; send it again"))
-            except Exception as error:  # noqa: BLE001  (one poisonous batch must not end the store)
-                log.exception("group not stored", batches=len(waiting))
-                self._fail(waiting, error)
-            else:
-                for _, stored in waiting:
-                    if not stored.done():
-                        stored.set_result(None)
+            group = [await self._queue.get()]
+            while len(group) < self._most and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            groups.observe(len(group))
+            await self._try(group)
 
-    def _fail(self, waiting: Sequence[Waiting], error: Exception) -> None:
-        self._hashes.clear()
-        for _, stored in waiting:
-            if not stored.done():
-                stored.set_exception(error)
+    async def _try(self, group: Sequence[_Waiting]) -> None:
+        behind = [waiting for waiting in group if waiting.session in self._broken]
+        self._fail(behind, NotStoredError("an earlier batch was not stored; send both again"))
+        group = [waiting for waiting in group if waiting.session not in self._broken]
+        if not group:
+            return
+        try:
+            await self._store([waiting.checked for waiting in group])
+        except AutoReconnect as error:  # MongoDB is away, for every batch alike
+            log.warning("group not stored", batches=len(group), error=str(error)[:200])
+            self._fail(group, NotStoredError("MongoDB did not take the batch; send it again"))
+        except Exception as error:
+            if len(group) > 1:
+                for waiting in group:
+                    await self._try([waiting])
+                return
+            log.exception("batch not stored", host=group[0].checked.header.host_id)
+            self._fail(group, NotStoredError(f"the batch was not stored: {type(error).__name__}"))
+        else:
+            for waiting in group:
+                if not waiting.stored.done():
+                    waiting.stored.set_result(None)
+
+    def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
+        for waiting in group:
+            self._broken.add(waiting.session)
+            header = waiting.checked.header
+            self.forget(header.host_id, [header.chain_id])
+            if not waiting.stored.done():
+                waiting.stored.set_exception(error)
 
     async def _store(self, group: Sequence[Checked]) -> None:
-        for checked in group:
-            key = (checked.header.host_id, checked.header.chain_id)
-            if key not in self._hashes:
-                if len(self._hashes) >= KNOWN_CHAINS:
-                    self._hashes.clear()
-                self._hashes[key] = await self._chains.recent(*key)
-        odd = await self._batches.append(group)
-        await self._hosts.update(*self._heard(group, odd))
-        forks = [own_findings.fork(c) for c in group if odd.get(batch_key(*c.key)) == "fork"]
+        memories = {_chain(checked): await self._memory(_chain(checked)) for checked in group}
+        outcomes = await self._batches.append(
+            [memories[_chain(checked)].place(checked) for checked in group]
+        )
+        await self._hosts.update(*_heard(group, outcomes))
+        forks = [
+            own_findings.fork(checked)
+            for checked, outcome in zip(group, outcomes, strict=True)
+            if outcome == FORK
+        ]
         if forks:
             await self._findings.record(forks)
         # Last: only what is stored and noted counts as settled.
-        await self._note_chains(group, odd)
+        await self._chains.advance(_progress(group, outcomes, memories))
 
-    async def _note_chains(self, group: Sequence[Checked], odd: dict[str, str]) -> None:
-        by_chain: dict[tuple[str, bytes], list[Checked]] = {}
-        for checked in group:
-            by_chain.setdefault((checked.header.host_id, checked.header.chain_id), []).append(
-                checked
+    async def _memory(self, chain: Chain) -> Memory:
+        memory = self._memories.get(chain)
+        if memory is None:
+            memory = await self._chains.memory(*chain)
+            if len(self._memories) >= KNOWN_CHAINS:
+                self._memories.clear()
+            self._memories[chain] = memory
+        return memory
+
+
+def _chain(checked: Checked) -> Chain:
+    return checked.header.host_id, checked.header.chain_id
+
+
+def _progress(
+    group: Sequence[Checked], outcomes: Sequence[str], memories: Mapping[Chain, Memory]
+) -> list[Progress]:
+    by_chain: dict[Chain, list[tuple[Checked, str]]] = {}
+    for checked, outcome in zip(group, outcomes, strict=True):
+        outcomes_total.labels(outcome).inc()
+        by_chain.setdefault(_chain(checked), []).append((checked, outcome))
+    return [_of_chain(*chain, memories[chain], members) for chain, members in by_chain.items()]
+
+
+def _of_chain(
+    host_id: str, chain_id: bytes, memory: Memory, members: Sequence[tuple[Checked, str]]
+) -> Progress:
+    hashes: dict[int, bytes] = {}
+    events: dict[int, int] = {}
+    flags: set[str] = set()
+    for checked, outcome in members:
+        if outcome == FORK:
+            flags.add("fork")
+            continue
+        number = checked.header.batch_number
+        flags.update(checked.flags)
+        events[number] = checked.header.event_count
+        # Also for a resend: the store may have been killed before it noted the first time.
+        odd = memory.oddities(checked)
+        if memory.note(checked):
+            hashes[number] = checked.hash
+            flags |= odd
+    settled = max(checked.header.batch_number for checked, _ in members)
+    return Progress(host_id, chain_id, settled, events, hashes, sorted(flags))
+
+
+def _heard(group: Sequence[Checked], outcomes: Sequence[str]) -> tuple[list[Heard], list[FoundGap]]:
+    now = clock.wall_ns()
+    heard: list[Heard] = []
+    gaps: list[FoundGap] = []
+    for checked, outcome in zip(group, outcomes, strict=True):
+        header = checked.header
+        reading = read(checked)
+        heard.append(
+            Heard(
+                host_id=header.host_id,
+                herd=header.herd,
+                origin=header.origin,
+                last_event_ns=clock.from_timestamp(header.last_event_time),
+                # A resend was sealed long ago: it says nothing about the clock.
+                skew_ms=None if outcome == AGAIN else skew_ms(checked, now),
+                facts=_said(reading.facts, now),
+                status=_said(reading.status, now),
             )
-        changes = []
-        for (host_id, chain_id), members in by_chain.items():
-            hashes = self._hashes[host_id, chain_id]
-            fresh: dict[int, bytes] = {}
-            flags: set[str] = set()
-            for checked in members:
-                number = checked.header.batch_number
-                what = odd.get(batch_key(*checked.key), "new")
-                odd_total.labels(what).inc()
-                if what == "fork":
-                    flags.add("fork")
-                    continue
-                flags.update(checked.flags)
-                if what == "new":
-                    flags.update(_oddities(hashes, checked))
-                if number not in hashes:
-                    hashes[number] = fresh[number] = checked.hash
-            for old in sorted(hashes)[:-256]:
-                del hashes[old]
-            numbers = [checked.header.batch_number for checked in members]
-            changes.append(
-                self._chains.change(
-                    host_id,
-                    chain_id,
-                    numbers=numbers,
-                    settled=max(numbers),
-                    hashes=fresh,
-                    flags=sorted(flags),
-                )
-            )
-        await self._chains.update(changes)
-
-    def _heard(
-        self, group: Sequence[Checked], odd: dict[str, str]
-    ) -> tuple[list[Heard], list[FoundGap]]:
-        now = clock.wall_ns()
-        heard: list[Heard] = []
-        gaps: list[FoundGap] = []
-        for checked in group:
-            header = checked.header
-            reading = read(checked)
-            heard.append(
-                Heard(
-                    host_id=header.host_id,
-                    herd=header.herd,
-                    origin=header.origin,
-                    last_event_ns=clock.from_timestamp(header.last_event_time),
-                    # A resend was sealed long ago: it says nothing about the clock.
-                    skew_ms=None if odd.get(batch_key(*checked.key)) else skew_ms(checked, now),
-                    facts=(reading.facts[0], reading.facts[1].SerializeToString())
-                    if reading.facts
-                    else None,
-                    status=(reading.status[0], reading.status[1].SerializeToString())
-                    if reading.status
-                    else None,
-                )
-            )
-            gaps += [
-                FoundGap(f"{batch_key(*checked.key)}/{place}", header.host_id, gap)
-                for place, gap in reading.gaps
-            ]
-        return heard, gaps
+        )
+        gaps += [
+            FoundGap(f"{batch_key(*checked.key)}/{place}", header.host_id, gap)
+            for place, gap in reading.gaps
+        ]
+    return heard, gaps
 
 
-def _oddities(hashes: dict[int, bytes], checked: Checked) -> set[str]:
-    """What the batch's place in its chain says."""
-    follows = linked(hashes, checked)
-    if follows is False:
-        return {"broken link"}
-    if follows is None and hashes and checked.header.batch_number > max(hashes) + 1:
-        return {"missing"}
-    return set()
+def _said(
+    latest: tuple[int, HostFacts] | tuple[int, AgentStatus] | None, now_ns: int
+) -> tuple[int, bytes] | None:
+    """Return (time, bytes); a time in the future is now, or it would stand until it comes."""
+    return None if latest is None else (min(latest[0], now_ns), latest[1].SerializeToString())

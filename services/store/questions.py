@@ -85,7 +85,6 @@ class Questions:
         rows, total = await self._hosts.page(query, *bounds(asked.offset, asked.limit))
         ids = [row["_id"] for row in rows]
         chains = await self._chains.of_hosts(ids)
-        totals = await self._batches.totals(ids)
         gaps, rejected = await self._hosts.gap_counts(ids), await self._aside.counts(ids)
         return pb.ListHostsResponse(
             total_count=total,
@@ -93,7 +92,6 @@ class Questions:
                 wire.host(
                     row,
                     chains.get(row["_id"], []),
-                    totals.get(row["_id"], (0, 0)),
                     gaps.get(row["_id"], 0),
                     rejected.get(row["_id"], 0),
                 )
@@ -140,7 +138,10 @@ class Questions:
         span = time_span(asked)
         reports = []
         for chain in chains:
-            check = ChainCheck(signing_key=bytes(chain["key"]) if chain.get("key") else None)
+            check = ChainCheck(
+                signing_key=bytes(chain["key"]) if chain.get("key") else None,
+                whole="$gte" not in span,
+            )
             async for stored in self._batches.chain(
                 asked.host_id, bytes.fromhex(chain["c"]), span.get("$gte"), span.get("$lte")
             ):

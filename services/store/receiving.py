@@ -11,7 +11,7 @@ from services.store.appender import Appender
 from services.store.domain.places import chain_key
 from services.store.domain.reading import dropped_gap
 from services.store.repository.aside import Aside
-from services.store.repository.chains import Chains
+from services.store.repository.chains import Chains, Progress
 from services.store.repository.hosts import FoundGap, Hosts
 
 
@@ -25,45 +25,43 @@ class Receiving:
     async def welcome(self, session: Session) -> Mapping[bytes, int]:
         """Say where each chain goes on; remember the key that signs it."""
         chain_ids = [chain.chain_id for chain in session.hello.chains]
+        self._appender.forget(session.host_id, chain_ids)
         async with mongo_errors():
             settled = await self._chains.settled(session.host_id, chain_ids)
             await self._hosts.alive(session.host_id, session.peer.herd)
-            await self._chains.update(
-                [
-                    self._chains.change(
-                        session.host_id, chain_id, signing_key=session.peer.signing_key
-                    )
-                    for chain_id in chain_ids
-                ]
-            )
+            await self._chains.begin(session.host_id, chain_ids, session.peer.signing_key)
         return {chain_id: number + 1 for chain_id, number in settled.items()}
 
-    async def take(self, session: Session, checked: Checked) -> None:  # noqa: ARG002
+    async def take(self, session: Session, checked: Checked) -> None:
         """Store one batch."""
-        await self._appender.append(checked)
+        await self._appender.append(session, checked)
 
     async def reject(self, session: Session, batch: pb.SealedBatch, why: RejectedError) -> None:
         """Set one batch aside; its number is settled."""
         async with mongo_errors():
             await self._aside.keep(session.host_id, batch, why.reason, str(why))
-            if why.header is not None and why.header.host_id == session.host_id:
-                await self._settle(session.host_id, why.header.chain_id, why.header.batch_number)
+            if why.header is not None:
+                # Also when it names another host: its sender counts it among its own.
+                await self._settle(session, why.header.chain_id, why.header.batch_number)
 
     async def drop(self, session: Session, dropped: pb.Dropped) -> None:
         """Note a hole that will not be filled."""
-        chain = chain_key(session.host_id, dropped.chain_id)
-        gap = dropped_gap(dropped, clock.wall_ns())
-        found = FoundGap(f"{chain}/dropped/{dropped.first}-{dropped.last}", session.host_id, gap)
         async with mongo_errors():
-            await self._hosts.update([], [found])
-            await self._settle(session.host_id, dropped.chain_id, dropped.last, "dropped")
+            host_id, chain_id = session.host_id, dropped.chain_id
+            settled = (await self._chains.settled(host_id, [chain_id]))[chain_id]
+            host = (await self._hosts.known([host_id])).get(host_id, {})
+            gap = dropped_gap(dropped, settled, host.get("last_event") or 0, clock.wall_ns())
+            if gap is not None:
+                place = f"{chain_key(host_id, chain_id)}/dropped/{dropped.first}-{dropped.last}"
+                await self._hosts.update([], [FoundGap(place, host_id, gap)])
+            await self._settle(session, chain_id, dropped.last, "dropped")
 
     async def alive(self, session: Session) -> None:
         """Note that the agent is there though it has nothing to say."""
         async with mongo_errors():
             await self._hosts.alive(session.host_id, session.peer.herd)
 
-    async def _settle(self, host_id: str, chain_id: bytes, number: int, *flags: str) -> None:
-        await self._chains.update(
-            [self._chains.change(host_id, chain_id, settled=number, flags=flags)]
-        )
+    async def _settle(self, session: Session, chain_id: bytes, number: int, *flags: str) -> None:
+        await self._chains.advance([Progress(session.host_id, chain_id, number, flags=flags)])
+        # The memory of the chain does not know of it.
+        self._appender.forget(session.host_id, [chain_id])

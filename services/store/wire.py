@@ -64,7 +64,6 @@ def _time(moment: dt.datetime | None) -> Timestamp | None:
 def host(
     row: dict[str, Any],
     chains: list[dict[str, Any]],
-    totals: tuple[int, int],
     gaps: int,
     rejected: int,
 ) -> pb.Host:
@@ -80,8 +79,8 @@ def host(
         last_seen_time=_time(row.get("last_seen")),
         last_event_time=clock.to_timestamp(row["last_event"]) if row.get("last_event") else None,
         clock_skew_ms=row.get("skew_ms", 0),
-        batch_count=totals[0],
-        event_count=totals[1],
+        batch_count=sum(chain.get("batches", 0) for chain in chains),
+        event_count=sum(chain.get("events", 0) for chain in chains),
         gap_count=gaps,
         origin=row.get("origin", 0),
         chains=[_chain(chain) for chain in chains],

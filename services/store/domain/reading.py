@@ -28,7 +28,10 @@ NOTHING = Reading(None, None, ())
 
 def read(checked: Checked) -> Reading:
     """Return what `checked` says about its host; NOTHING when its index names none of it."""
-    if TOLD.isdisjoint(count.kind for count in checked.batch.index.counts):
+    counts = checked.batch.index.counts
+    # An index that counts fewer events than the header leaves something out.
+    whole = sum(count.count for count in counts) >= checked.header.event_count
+    if whole and TOLD.isdisjoint(count.kind for count in counts):
         return NOTHING
     try:
         body = checked.body()
@@ -62,24 +65,27 @@ def skew_ms(checked: Checked, received_ns: int) -> int | None:
     return (clock.from_timestamp(checked.header.sealed_time) - received_ns) // 1_000_000
 
 
-def dropped_gap(dropped: delivery.Dropped, now_ns: int) -> events.Gap:
-    """Return the gap for batches that a spool gave up."""
-    now = clock.to_timestamp(now_ns)
+def dropped_gap(
+    dropped: delivery.Dropped, settled: int, last_event_ns: int, now_ns: int
+) -> events.Gap | None:
+    """Return the gap for batches that a spool gave up; None when all of them are here.
+
+    Args:
+        dropped: what the agent said.
+        settled: how far the chain is settled: what lies below is here, given up or not.
+        last_event_ns: time of the host's latest event that is known.
+        now_ns: time of the store.
+    """
+    first = max(dropped.first, settled + 1)
+    if first > dropped.last:
+        return None
+    exact = first == dropped.first
     return events.Gap(
         cause=events.Gap.CAUSE_SPOOL_EVICTION,
-        start_time=now,
-        end_time=now,
-        precision=events.Gap.PRECISION_EXACT,
-        lost=dropped.event_count,
+        start_time=clock.to_timestamp(last_event_ns if 0 < last_event_ns < now_ns else now_ns),
+        end_time=clock.to_timestamp(now_ns),
+        precision=events.Gap.PRECISION_EXACT if exact else events.Gap.PRECISION_UNKNOWN,
+        lost=dropped.event_count if exact else 0,
         source="spool",
-        detail=f"batches {dropped.first} to {dropped.last} were given up unsent",
+        detail=f"batches {first} to {dropped.last} were given up unsent",
     )
-
-
-def linked(hashes: dict[int, bytes], checked: Checked) -> bool | None:
-    """Whether the batch names the hash of the one before it; None when that one is not known."""
-    header = checked.header
-    if header.batch_number == 1:
-        return not header.previous_hash
-    before = hashes.get(header.batch_number - 1)
-    return None if before is None else before == header.previous_hash

@@ -1,21 +1,25 @@
 """Batches: appended in groups, as they came; read back in the order of their chains.
 
 A document: _id host/chain/number; h, c, n the same apart; t0, t1, s first and last event time and
-sealed_time (wall ns); r when it came (wall ns); k header, g signature, b body; x terms, m counts a
-minute and kind; e events; f flags.
+sealed_time (wall ns); r when it came (wall ns); k header, g signature, b body; x terms, xv their
+version, xc whether they were cut, m counts a minute and kind; e events; f flags.
 """
 
 import heapq
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from chassis import clock
 from chassis.mongo import ASCENDING, DESCENDING, Binary, BulkWriteError, Database, IndexModel
 from delivery.checks import Checked
+from services.store.domain.chain import Place
 from services.store.domain.custody import Stored
 from services.store.domain.places import PREFIX, batch_key, chain_key, collection_of, fork_key
 
 DUPLICATE = 11000
+NEW, AGAIN, FORK = "new", "again", "fork"
+READ_AHEAD = 8
+"""Batches read at once from each day: what a long walk holds in memory."""
 INDEXES = [
     IndexModel([("h", ASCENDING), ("t1", DESCENDING)]),
     IndexModel([("x", ASCENDING), ("t1", DESCENDING)]),
@@ -38,6 +42,8 @@ def _document(checked: Checked, received_ns: int) -> dict[str, Any]:
         "g": Binary(batch.signature),
         "b": Binary(batch.body),
         "x": list(batch.index.terms),
+        "xv": batch.index.version,
+        "xc": batch.index.terms_cut,
         "m": [[count.minute, count.kind, count.count] for count in batch.index.counts],
         "e": header.event_count,
         "f": list(checked.flags),
@@ -52,22 +58,21 @@ class Batches:
         self._database = database
         self._indexed: set[str] = set()
 
-    async def append(self, group: Sequence[Checked]) -> dict[str, str]:
-        """Insert a group; return what was not plainly new: batch key -> "again" or "fork".
+    async def append(self, group: Sequence[Place]) -> list[str]:
+        """Insert a group; return for each batch NEW, AGAIN or FORK.
 
         Raises:
             PyMongoError: nothing may be acknowledged; sending again is harmless.
         """
         received_ns = clock.wall_ns()
-        days: dict[str, list[Checked]] = {}
-        for checked in group:
-            days.setdefault(
-                collection_of(clock.from_timestamp(checked.header.sealed_time)), []
-            ).append(checked)
-        odd: dict[str, str] = {}
-        for name, members in days.items():
+        outcomes = await self._known(group)
+        days: dict[str, list[int]] = {}
+        for place, outcome in enumerate(outcomes):
+            if outcome == NEW:
+                days.setdefault(_day(group[place].checked), []).append(place)
+        for name, places in days.items():
             collection = await self._collection(name)
-            documents = [_document(checked, received_ns) for checked in members]
+            documents = [_document(group[place].checked, received_ns) for place in places]
             try:
                 await collection.insert_many(documents, ordered=False)
             except BulkWriteError as error:
@@ -76,29 +81,46 @@ class Batches:
                     "writeConcernErrors"
                 ):
                     raise
-                duplicates = [members[e["index"]] for e in errors]
-                odd |= await self._again(collection, duplicates, received_ns)
-        return odd
+                keys = [documents[e["index"]]["_id"] for e in errors]
+                there = await _headers(collection, keys)
+                for error_ in errors:
+                    place = places[error_["index"]]
+                    outcomes[place] = _compared(there, group[place].checked)
+        for place, outcome in enumerate(outcomes):
+            if outcome == FORK:
+                await self._keep_fork(group[place].checked, received_ns)
+        return outcomes
 
-    async def _again(
-        self, collection: Any, duplicates: Sequence[Checked], received_ns: int
-    ) -> dict[str, str]:
-        """Tell resends from forks; keep forks beside the first version."""
-        odd: dict[str, str] = {}
-        for checked in duplicates:
-            key = batch_key(*checked.key)
-            first = await collection.find_one({"_id": key}, {"k": True})
-            if first is not None and bytes(first["k"]) == checked.batch.header:
-                odd[key] = "again"
-                continue
-            odd[key] = "fork"
-            document = _document(checked, received_ns)
-            document["_id"] = fork_key(key, checked.hash)
-            document["f"].append("fork")
-            await collection.update_one(
-                {"_id": document["_id"]}, {"$setOnInsert": document}, upsert=True
-            )
-        return odd
+    async def _known(self, group: Sequence[Place]) -> list[str]:
+        """Tell resends and forks of what was stored on another day, or long ago."""
+        asked = [
+            batch_key(*one.checked.key)
+            for one in group
+            if one.hash_there is None and one.may_be_there
+        ]
+        there: dict[str, bytes] = {}
+        if asked:
+            for name in reversed(await self.days()):
+                there |= await _headers(self._database[name], asked)
+                if len(there) == len(set(asked)):
+                    break
+        outcomes = []
+        for one in group:
+            if one.hash_there is not None:
+                outcomes.append(AGAIN if one.hash_there == one.checked.hash else FORK)
+            elif batch_key(*one.checked.key) in there:
+                outcomes.append(_compared(there, one.checked))
+            else:
+                outcomes.append(NEW)
+        return outcomes
+
+    async def _keep_fork(self, checked: Checked, received_ns: int) -> None:
+        document = _document(checked, received_ns)
+        document["_id"] = fork_key(document["_id"], checked.hash)
+        document["f"].append(FORK)
+        collection = await self._collection(_day(checked))
+        key = {"_id": document.pop("_id")}
+        await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
 
     async def _collection(self, name: str) -> Any:
         collection = self._database[name]
@@ -114,15 +136,6 @@ class Batches:
         )
         return sorted(names)
 
-    async def header_of(self, host_id: str, chain_id: bytes, number: int) -> bytes | None:
-        """Return the header's bytes of one batch, wherever it lies; None when it is not there."""
-        key = batch_key(host_id, chain_id, number)
-        for name in reversed(await self.days()):
-            found = await self._database[name].find_one({"_id": key}, {"k": True})
-            if found is not None:
-                return bytes(found["k"])
-        return None
-
     async def chain(
         self, host_id: str, chain_id: bytes, from_ns: int | None, to_ns: int | None
     ) -> AsyncIterator[Stored]:
@@ -137,14 +150,15 @@ class Batches:
                 bytes(document["k"]),
                 bytes(document["g"]),
                 bytes(document["b"]),
-                fork=str(document["_id"]).count("/") > 2,  # noqa: PLR2004  (host/chain/number)
+                fork=FORK in document["f"],
             )
 
     async def of_host(
         self, host_id: str, from_ns: int | None, to_ns: int | None
     ) -> AsyncIterator[tuple[bytes, bytes]]:
         """Yield (header, body) of every batch of a host that overlaps a span of event time."""
-        query: dict[str, Any] = {"h": host_id}
+        # The range of ids keeps the sorted walk within this host.
+        query: dict[str, Any] = {"_id": {"$gt": f"{host_id}/", "$lt": f"{host_id}0"}}
         if from_ns is not None:
             query["t1"] = {"$gte": from_ns}
         if to_ns is not None:
@@ -155,35 +169,43 @@ class Batches:
     async def _merged(self, query: dict[str, Any], key: str) -> AsyncIterator[dict[str, Any]]:
         """Merge all days by `key`: a clock that was set back puts numbers into another order."""
         cursors = [
-            self._database[name].find(query, {"x": False, "m": False}).sort(key, ASCENDING)
+            self._database[name]
+            .find(query, {"x": False, "m": False}, batch_size=READ_AHEAD)
+            .sort(key, ASCENDING)
             for name in await self.days()
         ]
-        heap: list[tuple[str, int, dict[str, Any]]] = []
-        for place, cursor in enumerate(cursors):
-            if (document := await anext(cursor, None)) is not None:
-                heap.append((document[key], place, document))
-        heapq.heapify(heap)
-        while heap:
-            _, place, document = heap[0]
-            yield document
-            following = await anext(cursors[place], None)
-            if following is None:
-                heapq.heappop(heap)
-            else:
-                heapq.heapreplace(heap, (following[key], place, following))
+        try:
+            heap: list[tuple[str, int, dict[str, Any]]] = []
+            for place, cursor in enumerate(cursors):
+                if (document := await anext(cursor, None)) is not None:
+                    heap.append((document[key], place, document))
+            heapq.heapify(heap)
+            while heap:
+                _, place, document = heap[0]
+                yield document
+                following = await anext(cursors[place], None)
+                if following is None:
+                    heapq.heappop(heap)
+                else:
+                    heapq.heapreplace(heap, (following[key], place, following))
+        finally:
+            for cursor in cursors:
+                await cursor.close()
 
-    async def totals(self, host_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return host -> (batches, events) stored."""
-        sums: dict[str, tuple[int, int]] = {}
-        pipeline: list[dict[str, Any]] = [
-            {"$match": {"h": {"$in": list(host_ids)}}},
-            {"$group": {"_id": "$h", "batches": {"$sum": 1}, "events": {"$sum": "$e"}}},
-        ]
-        for name in await self.days():
-            async for row in self._database[name].aggregate(pipeline):
-                batches, events = sums.get(row["_id"], (0, 0))
-                sums[row["_id"]] = (batches + row["batches"], events + row["events"])
-        return sums
+
+async def _headers(collection: Any, keys: Sequence[str]) -> dict[str, bytes]:
+    """Return key -> header's bytes, for those that are there."""
+    rows = collection.find({"_id": {"$in": list(keys)}}, {"k": True})
+    return {row["_id"]: bytes(row["k"]) async for row in rows}
+
+
+def _compared(there: Mapping[str, bytes], checked: Checked) -> str:
+    same = there.get(batch_key(*checked.key)) == checked.batch.header
+    return AGAIN if same else FORK
+
+
+def _day(checked: Checked) -> str:
+    return collection_of(clock.from_timestamp(checked.header.sealed_time))
 
 
 def _span(from_ns: int | None, to_ns: int | None) -> dict[str, int]:
