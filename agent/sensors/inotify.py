@@ -100,8 +100,9 @@ class InotifySensor:
         if overflowed:
             detail = "the kernel's queue of file events was full; watched names were looked through"
             records.append(LossRecord(self.name, now_ns, self._well_ns, None, detail))
-            self._adopt(b"/")
-            records += self._survey.changes_since(self._well_wall_ns, now_ns)
+            remembered = self._survey.remembered()
+            self._adopt(b"/")  # first, so that nothing falls between looking and watching
+            records += self._survey.changes_since(remembered, self._well_wall_ns, now_ns)
         self._survey.refresh(now_ns)
         self._moves.clear()
         self._well_ns, self._well_wall_ns = now_ns, now_wall_ns

@@ -57,7 +57,13 @@ class Survey:
             if entry is not None and entry.structure_only:
                 self._sizes[path] = max(self._sizes[path], _size(path))
 
-    def changes_since(self, wall_ns: int, now_ns: int) -> list[Record]:
+    def remembered(self) -> dict[bytes, int]:
+        """What is known by now: take it before looking at everything."""
+        return dict(self._sizes)
+
+    def changes_since(
+        self, remembered: dict[bytes, int], wall_ns: int, now_ns: int
+    ) -> list[Record]:
         """Look at everything: net changes since a moment, by nobody knows whom."""
         existing: dict[bytes, os.stat_result] = {}
         waiting = [b"/"]
@@ -71,7 +77,7 @@ class Survey:
             records.append(FileRecord(operation, now_ns, 0, path, b"", directory, exact=False))
 
         for path, status in existing.items():
-            before = self._sizes.get(path)
+            before = remembered.get(path)
             entry = self._watch_list.entry_for(path)
             grows = entry is not None and entry.structure_only
             if before is None:
@@ -80,7 +86,7 @@ class Survey:
                 continue
             elif not grows or status.st_size < before:
                 report("modified", path, directory=False)
-        for path in self._sizes.keys() - existing.keys():
+        for path in remembered.keys() - existing.keys():
             report("deleted", path, directory=False)
         self._sizes = {path: status.st_size for path, status in existing.items()}
         return records

@@ -1,0 +1,105 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.sensors import open_sensors
+from agent.sensors.folders import of_this_host
+from agent.sensors.watchlist import load
+
+ROOT = Path(__file__).resolve().parents[3]
+TELL = """
+import json
+from agent.sensors import open_sensors
+from agent.sensors.folders import of_this_host
+from agent.sensors.watchlist import load
+opened = open_sensors("auto", of_this_host(load()))
+for sensor in opened.sensors: sensor.drain()
+opened.close()
+print(json.dumps([opened.level, [each.name for each in opened.sensors], opened.not_seen]))
+"""
+
+
+def open_descriptors():
+    return sorted(each.name for each in Path("/proc/self/fd").iterdir())
+
+
+@pytest.fixture(scope="module")
+def watch_list():
+    return of_this_host(load())
+
+
+def told_by(*before, code=TELL):
+    done = subprocess.run(
+        [*before, sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert not done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.kernel
+def test_root_gets_the_full_level_files_before_processes(watch_list):
+    opened = open_sensors("auto", watch_list)
+    opened.close()
+    opened.close()
+    assert opened.level == "full"
+    assert [each.name for each in opened.sensors] == ["fanotify", "bpf", "snapshot", "audit"]
+    assert opened.not_seen == []
+
+
+@pytest.mark.kernel
+def test_the_poll_level_can_be_chosen_and_says_what_it_does_not_see(watch_list):
+    opened = open_sensors("poll", watch_list)
+    opened.close()
+    assert opened.level == "poll"
+    assert [each.name for each in opened.sensors][:2] == ["inotify", "psutil"]
+    assert any("shorter than a second" in each for each in opened.not_seen)
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_without_privileges_it_polls_and_says_why():
+    level, names, not_seen = told_by(
+        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"
+    )
+    assert (level, names) == ("poll", ["inotify", "psutil"])
+    assert any("not permitted (needs root" in each for each in not_seen)
+    assert any("audit records" in each for each in not_seen)
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_root_without_the_capabilities_polls_but_hears_audit():
+    level, names, not_seen = told_by("setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon")
+    assert (level, names) == ("poll", ["inotify", "psutil", "audit"])
+    assert any("not permitted" in each for each in not_seen)
+
+
+@pytest.mark.kernel
+def test_without_btf_it_polls_and_says_so():
+    hide = 'mount -t tmpfs nhs /sys/kernel/btf && exec "$@"'
+    level, names, not_seen = told_by("unshare", "-m", "sh", "-c", hide, "sh")
+    assert (level, names[:2]) == ("poll", ["inotify", "psutil"])
+    assert any("no BTF type information" in each for each in not_seen)
+
+
+@pytest.mark.kernel
+def test_without_libbpf_it_polls_and_names_the_package():
+    code = "import agent.sensors.libbpf as libbpf\nlibbpf._SONAMES = ('libnothing.so.9',)\n" + TELL
+    level, _, not_seen = told_by(code=code)
+    assert level == "poll"
+    assert any("libbpf1" in each for each in not_seen)
+
+
+@pytest.mark.kernel
+def test_nothing_is_left_behind():
+    before = open_descriptors()
+    opened = open_sensors("auto", load())
+    for sensor in opened.sensors:
+        sensor.drain()
+    opened.close()
+    assert open_descriptors() == before
