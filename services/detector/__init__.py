@@ -1,1 +1,1 @@
-"""The detector: judges every event."""
+"""The detector: judges every event against models and policy, records findings in the store."""

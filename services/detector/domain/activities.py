@@ -1,0 +1,166 @@
+"""Which activities the events of one batch make."""
+
+from collections.abc import Mapping
+
+from nightherd.detector.v1 import finding_pb2 as pb
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
+from services.detector.domain import accounts
+from services.detector.domain.activity_table import Entry, Place, Table, Type
+from services.detector.domain.actors import INTERACTIVE, actor_of, exec_id_at, outermost
+from services.detector.domain.drafts import Draft
+from services.detector.domain.ids import digest
+from services.detector.domain.policy import Policy
+from services.detector.domain.programs import Call, names_of
+
+_DELETED = events.FileChange.OPERATION_DELETED
+_CREATED = events.FileChange.OPERATION_CREATED
+_ACCOUNTS = pb.ACTIVITY_TYPE_ACCOUNTS_MODIFIED
+
+
+class Activities:
+    """Reads the events of one batch and keeps a draft for each action in it."""
+
+    def __init__(self, table: Table, policy: Policy, header: delivery.BatchHeader) -> None:
+        """Begin a batch."""
+        self._table, self._policy, self._header = table, policy, header
+        self._by_event = table.by_event
+        self.drafts: dict[str, Draft] = {}
+
+    def see(self, kind: str, event: events.Event, image: events.Image | None) -> list[Draft]:
+        """Read one event; return the drafts that it made or added to."""
+        if kind == "exec":
+            return self._exec(event, image) if image is not None else []
+        if kind == "file_change":
+            return self._files(event, image)
+        if kind not in self._by_event:
+            return []
+        type_ = self._by_event[kind]
+        if kind == "session_start":
+            return self._login(type_, event)
+        draft = self._draft(type_, event, image)
+        if draft is None:
+            return []
+        if kind == "account_change":
+            draft.accounts.update(accounts.of_change(event.account_change))
+        elif kind == "privilege_use" and image is None:
+            draft.actor.command = event.privilege_use.command
+        return [draft]
+
+    def _exec(self, event: events.Event, image: events.Image) -> list[Draft]:
+        executable, script = image.executable, image.script
+        names = names_of(executable, script)
+        if not self._table.may_run(names, script):
+            return []
+        call = Call.of(executable, script, tuple(image.arguments), self._table.multi_call)
+        found = self._table.runs(call)
+        if found is None:
+            return []
+        type_, rule = found
+        draft = self._draft(type_, event, image, read_only=rule.read_only)
+        if draft is None:
+            return []
+        for target in rule.targets_of(call):
+            draft.services[target.decode("utf-8", "backslashreplace")] = None
+        return [draft]
+
+    def _files(self, event: events.Event, image: events.Image | None) -> list[Draft]:
+        place_of = self._table.place
+        places: dict[bytes, Place] = {}
+        for change in event.file_change.changes:
+            if change.directory:
+                continue
+            path, operation = change.path, change.operation
+            place = place_of(path, operation)
+            # What is written into a new file is part of making it.
+            if place is not None and (operation == _CREATED or path not in places):
+                places[path] = place
+            previous = change.previous_path
+            if previous:
+                gone = place_of(previous, _DELETED)
+                if gone is not None:
+                    places.setdefault(previous, gone)
+        return self._placed(places, event, image) if places else []
+
+    def _placed(
+        self, places: Mapping[bytes, Place], event: events.Event, image: events.Image | None
+    ) -> list[Draft]:
+        drafts: dict[str, Draft] = {}
+        makes = {place.type for place in places.values() if not place.also}
+        for path, place in places.items():
+            type_, also = place.type, place.also
+            if also and type_ not in makes and not self._program_of(type_, image):
+                continue
+            draft = self._draft(type_, event, image)
+            if draft is not None:
+                (draft.also if also else draft.files)[path] = None
+                drafts[draft.activity_id] = draft
+        return list(drafts.values())
+
+    def _program_of(self, type_: Type, image: events.Image | None) -> bool:
+        return image is not None and self._table.entries[type_].groups(
+            image.executable, image.script
+        )
+
+    def _draft(
+        self,
+        type_: Type,
+        event: events.Event,
+        image: events.Image | None,
+        *,
+        read_only: bool = False,
+    ) -> Draft | None:
+        """Return the draft of the action that `event` belongs to, made when it is new."""
+        header = self._header
+        person = image is not None and self._policy.is_person(image)
+        if not self._policy.records(type_, person=person, read_only=read_only):
+            return None
+        if image is None:
+            # Nobody is known: what one batch has of the type is told as one.
+            key = digest(type_, header.host_id, header.chain_id, header.batch_number)
+            if key not in self.drafts:
+                actor = pb.Actor(attribution=events.ATTRIBUTION_UNKNOWN)
+                self.drafts[key] = Draft(type_, key, actor, event.event_time, person=False)
+            return self.drafts[key]
+        entry = self._table.entries[type_]
+        depth = max(0, outermost(image, entry.groups))
+        key = digest(type_, header.host_id, exec_id_at(image, depth))
+        draft = self.drafts.get(key)
+        if draft is None:
+            actor = actor_of(image, depth, event.attribution)
+            draft = self.drafts[key] = Draft(type_, key, actor, event.event_time, person)
+        if type_ == _ACCOUNTS:
+            draft.accounts.update(_named(entry, image, depth))
+        return draft
+
+    def _login(self, type_: Type, event: events.Event) -> list[Draft]:
+        """A session began. It is sent again when more is known: the same activity."""
+        start, header = event.session_start, self._header
+        if start.preexisting or start.provenance not in INTERACTIVE:
+            return []  # cron opens a session a minute: its work is what counts
+        if not self._policy.records(type_, person=True):
+            return []
+        key = digest(type_, header.host_id, header.boot_id, start.session_id)
+        actor = pb.Actor(
+            user=start.login_user or str(start.login_user_id),
+            session_id=start.session_id,
+            terminal=start.terminal,
+            source_address=start.source_address,
+            provenance=start.provenance,
+            interactive=True,
+            executable=start.opener,
+            command=start.opener,
+            attribution=event.attribution,
+        )
+        draft = self.drafts[key] = Draft(type_, key, actor, event.event_time, person=True)
+        return [draft]
+
+
+def _named(entry: Entry, image: events.Image, depth: int) -> set[accounts.Account]:
+    """Return the accounts on the command lines of the action: the image's and what began it."""
+    found = set(accounts.of_command(image.executable, image.script, tuple(image.arguments)))
+    for above in image.ancestors[:depth]:
+        if entry.groups(above.executable, above.script):
+            words = tuple(above.command.split(b" "))
+            found.update(accounts.of_command(above.executable, above.script, words))
+    return found

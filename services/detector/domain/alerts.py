@@ -1,0 +1,98 @@
+"""Breaches of models as alerts: one occurrence for what is one action."""
+
+from behaviour.model import Model
+from chassis.text import show
+from nightherd.detector.v1 import finding_pb2 as pb
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
+from nightherd.modeler.v1 import model_pb2 as models
+from services.detector.domain import accounts
+from services.detector.domain.actors import actor_of, exec_id_at
+from services.detector.domain.deviation import Breach, expected_of, message_of
+from services.detector.domain.ids import digest
+from services.detector.domain.policy import Policy
+
+_TYPES: dict[int, str] = {
+    models.FACET_RUNS: "processes",
+    models.FACET_WRITES: "filesystem",
+    models.FACET_LISTENS: "network",
+    models.FACET_CONNECTS: "network",
+}
+
+
+class Deviations:
+    """The deviation alerts of one batch."""
+
+    def __init__(self, policy: Policy, header: delivery.BatchHeader) -> None:
+        """Begin a batch."""
+        self._policy, self._header = policy, header
+        self.alerts: dict[str, pb.Finding] = {}
+        self._first: dict[tuple[str, str], int] = {}
+
+    def add(
+        self,
+        breach: Breach,
+        ordinal: int,
+        event: events.Event,
+        image: events.Image,
+        model: Model,
+    ) -> None:
+        """Take one breach: a new occurrence, or more of one that is there."""
+        header = self._header
+        facet, subject = breach.behaviour
+        key = digest("deviation", header.herd, model.service, facet, subject)
+        exec_id = exec_id_at(image, breach.depth)
+        if breach.once:
+            occurrence = digest(key, header.host_id, exec_id)
+        else:
+            # A daemon lives long: what it does within a batch is told as one.
+            first = self._first.setdefault((key, exec_id), ordinal)
+            occurrence = digest(key, header.host_id, header.chain_id, header.batch_number, first)
+        finding = self.alerts.get(occurrence)
+        if finding is None:
+            finding = self.alerts[occurrence] = pb.Finding(
+                occurrence_id=occurrence,
+                host_id=header.host_id,
+                herd=header.herd,
+                chain_id=header.chain_id,
+                batch_number=header.batch_number,
+                event_time=event.event_time,
+                actor=actor_of(image, breach.depth, event.attribution),
+                alert=self._alert(key, breach, event, model),
+            )
+        alert = finding.alert
+        if breach.by and not breach.executed and breach.by not in alert.modified_files:
+            alert.modified_files.append(breach.by)
+        if event.HasField("file_change"):
+            _unite(alert, [change.path for change in event.file_change.changes], breach)
+        for account in accounts.of_command(image.executable, image.script, tuple(image.arguments)):
+            if account.name not in alert.accounts:
+                alert.accounts.append(account.name)
+
+    def _alert(self, key: str, breach: Breach, event: events.Event, model: Model) -> pb.Alert:
+        facet, subject = breach.behaviour
+        verdict = self._policy.of_deviation(facet, subject)
+        alert = pb.Alert(
+            alert_key=key,
+            type=_TYPES.get(facet, "processes" if breach.executed else "filesystem"),
+            attack_type=verdict.attack_type,
+            severity=verdict.severity,
+            effect=verdict.effect,
+            rule_name="model",
+            attack_techniques=verdict.techniques,
+            deviation=models.Behaviour(facet=facet, subject=subject),
+            expected=show(expected_of(breach, model)),
+        )
+        if event.HasField("connect"):
+            alert.port, alert.address = event.connect.remote_port, event.connect.remote_address
+        elif event.HasField("listen"):
+            alert.port, alert.address = event.listen.local_port, event.listen.local_address
+        alert.message = show(message_of(breach, model.service, alert.address))
+        return alert
+
+
+def _unite(alert: pb.Alert, paths: list[bytes], breach: Breach) -> None:
+    """Name the files that a program changed while it obtained a capability."""
+    if breach.executed:
+        known = set(alert.modified_files)
+        alert.modified_files.extend(p for p in dict.fromkeys(paths) if p not in known)

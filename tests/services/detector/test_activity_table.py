@@ -1,0 +1,82 @@
+"""The corpus of activities.yaml: every entry carries its evidence, and it holds."""
+
+import pytest
+
+from nightherd.detector.v1 import finding_pb2 as pb
+from nightherd.event.v1 import event_pb2 as events
+from services.detector import packaged
+from services.detector.domain.activity_table import name_of_type
+from services.detector.engine import Models, Rules, judge
+from tests.builders import a_body, a_person, an_event
+from tests.services.detector.judged import a_header
+
+OPERATIONS = {
+    "write": events.FileChange.OPERATION_MODIFIED,
+    "create": events.FileChange.OPERATION_CREATED,
+    "delete": events.FileChange.OPERATION_DELETED,
+    "rename": events.FileChange.OPERATION_RENAMED,
+    "chmod": events.FileChange.OPERATION_ATTRIBUTES,
+}
+KINDS = {
+    "account_change": events.AccountChange(name=b"bob"),
+    "firewall_change": events.FirewallChange(operation="nft_register_table"),
+    "privilege_use": events.PrivilegeUse(command=b"ls"),
+    "session_start": events.SessionStart(session_id=3, provenance=events.PROVENANCE_INTERACTIVE),
+    "session_end": events.SessionEnd(session_id=3),
+    "auth_failure": events.AuthFailure(account=b"root"),
+}
+DOCUMENT = packaged.document("activities.yaml")
+
+
+def examples(which):
+    return [
+        pytest.param(entry["type"], example, id=f"{entry['type']}-{number}")
+        for entry in DOCUMENT["types"]
+        for number, example in enumerate(entry["examples"][which])
+    ]
+
+
+def activities_of(example):
+    image, event = a_person("/usr/bin/vim"), None
+    for name, operation in OPERATIONS.items():
+        if name in example:
+            change = events.FileChange.Change(path=example[name].encode(), operation=operation)
+            event = an_event(file_change=events.FileChange(changes=[change]))
+    if "event" in example:
+        event = an_event(**{example["event"]: KINDS[example["event"]]})
+    if "run" in example:
+        arguments = list(example["run"])
+        image = a_person(
+            arguments[0],
+            [example.get("argv0", arguments[0]), *arguments[1:]],
+            script=example.get("script", "").encode(),
+        )
+        event = an_event()
+    rules = Rules(packaged.table(), packaged.default_policy())
+    found = judge(a_body((image, event)), a_header(), Models(), rules)
+    return [f.activity for f in found if f.HasField("activity")]
+
+
+@pytest.mark.parametrize(("type_", "example"), examples("fires"))
+def test_it_fires(type_, example):
+    found = activities_of(example)
+    assert [name_of_type(a.type) for a in found] == [type_]
+    assert list(found[0].affected_services) == example.get("targets", [])
+
+
+@pytest.mark.parametrize(("type_", "example"), examples("silent"))
+def test_it_stays_silent(type_, example):
+    assert type_ not in [name_of_type(a.type) for a in activities_of(example)]
+
+
+def test_every_type_of_the_contract_has_an_entry_and_a_verdict():
+    types = set(pb.ActivityType.values()) - {pb.ACTIVITY_TYPE_UNSPECIFIED}
+    assert set(packaged.table().entries) == types
+    assert set(packaged.default_policy().activities) == types
+
+
+def test_every_capability_has_a_verdict():
+    from behaviour.capabilities import capabilities
+
+    names = {c.name for c in capabilities() if c.sensed}
+    assert names <= set(packaged.default_policy().capabilities)
