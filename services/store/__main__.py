@@ -26,7 +26,9 @@ from services.store.settings import Settings
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM."""
     client = mongo.connect(settings.mongo_url.get_secret_value())
-    database = client[settings.database]
+    # Acknowledged means: in the journal, and on a replica set on most members.
+    durable = mongo.WriteConcern(w="majority", j=True)
+    database = client.get_database(settings.database, write_concern=durable)
     batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
     findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
     appender = Appender(batches, chains, hosts, findings, settings.group_batches)

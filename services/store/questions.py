@@ -1,6 +1,5 @@
 """Answers to questions about findings, hosts, gaps and custody."""
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +15,13 @@ from services.store.domain.custody import ChainCheck
 from services.store.repository.aside import Aside
 from services.store.repository.batches import Batches
 from services.store.repository.chains import Chains
-from services.store.repository.filters import bounds, findings_query, sort_order, time_span
+from services.store.repository.filters import (
+    bounds,
+    findings_query,
+    sort_order,
+    substring,
+    time_span,
+)
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 
@@ -80,7 +85,7 @@ class Questions:
         if asked.herds:
             query["herd"] = {"$in": list(asked.herds)}
         if asked.search:
-            pattern = {"$regex": re.escape(asked.search.lower()[:256])}
+            pattern = {"$regex": substring(asked.search)}
             query["$or"] = [{"lower_name": pattern}, {"_id": pattern}]
         rows, total = await self._hosts.page(query, *bounds(asked.offset, asked.limit))
         ids = [row["_id"] for row in rows]

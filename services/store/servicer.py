@@ -6,7 +6,7 @@ from typing import Any
 from chassis.mongo import mongo_errors
 from chassis.tls import peer
 from delivery.checks import Limits
-from delivery.receiver import receive
+from delivery.receiver import Paces, receive
 from nightherd.event.v1.delivery_pb2 import AgentMessage
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceServicer
@@ -24,13 +24,17 @@ class Servicer(StoreServiceServicer):
     def __init__(self, receiving: Receiving, findings: Findings, questions: Questions) -> None:
         """Serve with these."""
         self._receiving, self._findings, self._questions = receiving, findings, questions
+        self._limits = Limits()
+        self._paces = Paces(self._limits.batches_per_second)
 
     async def AppendBatches(
         self, request_iterator: AsyncIterator[pb.AppendBatchesRequest], context: Any
     ) -> AsyncIterator[pb.AppendBatchesResponse]:
         """Keep an agent's batches."""
         messages = _unwrapped(request_iterator)
-        async for said in receive(messages, peer(context), self._receiving, Limits()):
+        async for said in receive(
+            messages, peer(context), self._receiving, self._limits, paces=self._paces
+        ):
             yield pb.AppendBatchesResponse(message=said)
 
     async def RecordFindings(

@@ -5,20 +5,28 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
+
 from chassis.mongo import ASCENDING, Binary, Database, IndexModel
 from nightherd.event.v1 import delivery_pb2 as pb
 
+log = structlog.get_logger()
+OVERHEAD_BYTES = 512
+"""What keeping any batch costs beside its bytes."""
+KNOWN_HOSTS = 10_000
+
 
 class Aside:
-    """What was not taken, and why. Counts go on when the bound is reached; bytes do not."""
+    """What was not taken, and why. When the bound is reached, nothing more is kept."""
 
     def __init__(self, database: "Database[Any]", bound_bytes: int) -> None:
         """Keep at most `bound_bytes` a host."""
         self._aside, self._bound_bytes = database["aside"], bound_bytes
+        self._used_bytes: dict[str, int] = {}
 
     async def prepare(self) -> None:
         """Make the indexes."""
-        await self._aside.create_indexes([IndexModel([("h", ASCENDING)])])
+        await self._aside.create_indexes([IndexModel([("h", ASCENDING), ("size", ASCENDING)])])
 
     async def keep(
         self,
@@ -29,13 +37,15 @@ class Aside:
     ) -> None:
         """Set one batch aside; the same one again changes nothing."""
         content = batch.SerializeToString()
-        sizes: list[dict[str, Any]] = [
-            {"$match": {"h": host_id}},
-            {"$group": {"_id": None, "bytes": {"$sum": "$size"}}},
-        ]
-        used = [row["bytes"] async for row in self._aside.aggregate(sizes)]
-        full = sum(used) + len(content) > self._bound_bytes
-        await self._aside.update_one(
+        size = len(content) + OVERHEAD_BYTES
+        if host_id not in self._used_bytes:
+            if len(self._used_bytes) >= KNOWN_HOSTS:
+                self._used_bytes.clear()
+            self._used_bytes[host_id] = await self._used(host_id)
+        if self._used_bytes[host_id] + size > self._bound_bytes:
+            log.warning("set-aside is full", host=host_id, reason=detail)
+            return
+        done = await self._aside.update_one(
             {"_id": f"{host_id}/{hashlib.sha256(content).hexdigest()}"},
             {
                 "$setOnInsert": {
@@ -43,15 +53,24 @@ class Aside:
                     "time": dt.datetime.now(dt.UTC),
                     "reason": pb.Rejection.Reason.Name(reason),
                     "detail": detail,
-                    "batch": Binary(b"" if full else content),
-                    "size": 0 if full else len(content),
+                    "batch": Binary(content),
+                    "size": size,
                 }
             },
             upsert=True,
         )
+        if done.upserted_id is not None:
+            self._used_bytes[host_id] += size
+
+    async def _used(self, host_id: str) -> int:
+        sizes: list[dict[str, Any]] = [
+            {"$match": {"h": host_id}},
+            {"$group": {"_id": None, "bytes": {"$sum": "$size"}}},
+        ]
+        return sum([row["bytes"] async for row in self._aside.aggregate(sizes)])
 
     async def counts(self, host_ids: Sequence[str]) -> dict[str, int]:
-        """Return host -> batches that were rejected."""
+        """Return host -> batches that were set aside."""
         pipeline: list[dict[str, Any]] = [
             {"$match": {"h": {"$in": list(host_ids)}}},
             {"$group": {"_id": "$h", "count": {"$sum": 1}}},

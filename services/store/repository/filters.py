@@ -5,6 +5,7 @@ from typing import Any
 
 from chassis import clock
 from chassis.errors import InvalidArgumentError
+from chassis.text import show
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.repository.hosts import Hosts
 
@@ -65,16 +66,25 @@ async def findings_query(asked: pb.FindingFilter, hosts: Hosts) -> dict[str, Any
     if span:
         terms.append({"t": span})
     if asked.search:
-        terms.append({"text": {"$regex": re.escape(asked.search.lower())}})
+        terms.append({"text": {"$regex": substring(asked.search)}})
     return {"$and": terms} if terms else {}
+
+
+def substring(search: str) -> str:
+    """Return the pattern that finds `search` as it is, in text that was made by `show`, lower case.
+
+    Raises:
+        QueryError: it is too long.
+    """
+    if len(search) > MAX_SEARCH:
+        raise QueryError(f"search: at most {MAX_SEARCH} characters")
+    return re.escape(show(search).lower())
 
 
 def _bounded(asked: pb.FindingFilter) -> None:
     for field, value in asked.ListFields():
         if field.is_repeated and len(value) > MAX_VALUES:
             raise QueryError(f"{field.name}: at most {MAX_VALUES} values")
-    if len(asked.search) > MAX_SEARCH:
-        raise QueryError(f"search: at most {MAX_SEARCH} characters")
 
 
 def time_span(asked: Any) -> dict[str, int]:

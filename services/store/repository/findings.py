@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from chassis import clock
+from chassis.errors import InvalidArgumentError
 from chassis.mongo import (
     ASCENDING,
     DESCENDING,
@@ -21,8 +22,20 @@ from chassis.text import show
 from nightherd.detector.v1 import finding_pb2 as pb
 
 DUPLICATE = 11000
+MAX_HOSTS = 10_000
 MAX_FILES = 1000
 """Files kept a view: what one action changes; the events have them all."""
+
+
+class FindingInvalidError(InvalidArgumentError):
+    """A finding that cannot be recorded."""
+
+    reason = "FINDING_INVALID"
+
+
+def _view_id(finding: pb.Finding) -> str:
+    """Return the id of the activity or alert it belongs to; empty when it is neither."""
+    return finding.alert.alert_key or finding.activity.activity_id
 
 
 def _rank(finding: pb.Finding) -> str:
@@ -32,7 +45,7 @@ def _rank(finding: pb.Finding) -> str:
 
 def _files(finding: pb.Finding) -> list[Binary]:
     paths = (*finding.activity.modified_files, *finding.alert.modified_files)
-    return [Binary(path) for path in paths[:MAX_FILES]]
+    return [Binary(path) for path in sorted(set(paths))[:MAX_FILES]]
 
 
 def _text(finding: pb.Finding) -> str:
@@ -84,13 +97,18 @@ def _questions(finding: pb.Finding) -> dict[str, Any]:
     return fields
 
 
+def _united(name: str, values: Sequence[Any], most: int) -> dict[str, Any]:
+    """Unite `values` with what is there; of too many, the smallest stay, whatever came first."""
+    union = {"$setUnion": [{"$ifNull": [f"${name}", []]}, {"$literal": list(values)}]}
+    return {"$slice": [{"$sortArray": {"input": union, "sortBy": 1}}, most]}
+
+
 def _view(finding: pb.Finding, count: int) -> UpdateOne:
     """Fold one occurrence into its view: commutative and idempotent.
 
     An activity shows its earliest occurrence, an alert its latest.
     """
     is_alert = finding.HasField("alert")
-    key = finding.alert.alert_key if is_alert else finding.activity.activity_id
     rank = _rank(finding)
     time = clock.from_timestamp(finding.event_time)
     stands = (
@@ -106,13 +124,13 @@ def _view(finding: pb.Finding, count: int) -> UpdateOne:
         "t": {"$max" if is_alert else "$min": ["$t", time]},
         "t0": {"$min": ["$t0", time]},
         "count": {"$max": ["$count", count]},
-        "hosts": {"$setUnion": [{"$ifNull": ["$hosts", []]}, [finding.host_id]]},
-        "files": {"$setUnion": [{"$ifNull": ["$files", []]}, {"$literal": _files(finding)}]},
+        "hosts": _united("hosts", [finding.host_id], MAX_HOSTS),
+        "files": _united("files", _files(finding), MAX_FILES),
     }
     if not is_alert:
-        affected = {"$literal": list(finding.activity.affected_services)}
-        fields["affected"] = {"$setUnion": [{"$ifNull": ["$affected", []]}, affected]}
-    return UpdateOne({"_id": key}, [{"$set": fields}], upsert=True)
+        affected = list(finding.activity.affected_services)
+        fields["affected"] = _united("affected", affected, MAX_FILES)
+    return UpdateOne({"_id": _view_id(finding)}, [{"$set": fields}], upsert=True)
 
 
 class Findings:
@@ -142,13 +160,19 @@ class Findings:
 
         A crash between the two leaves occurrences without their views; the detector was not
         answered then, records again, and the views are made from what is there.
+
+        Raises:
+            FindingInvalidError: one lacks what every finding has; nothing is recorded.
         """
         unique = {finding.occurrence_id: finding for finding in findings}
+        for finding in unique.values():
+            if not finding.occurrence_id or not finding.host_id or not _view_id(finding):
+                raise FindingInvalidError("a finding has an id, a host, and an activity or alert")
         documents = [
             {
                 "_id": key,
                 "k": finding.WhichOneof("kind"),
-                "v": finding.alert.alert_key or finding.activity.activity_id,
+                "v": _view_id(finding),
                 "h": finding.host_id,
                 "t": clock.from_timestamp(finding.event_time),
                 "f": Binary(finding.SerializeToString()),
@@ -170,7 +194,7 @@ class Findings:
         }
         for kind, collection in self._views.items():
             changes = [
-                _view(finding, counts[finding.alert.alert_key or finding.activity.activity_id])
+                _view(finding, counts[_view_id(finding)])
                 for finding in unique.values()
                 if finding.WhichOneof("kind") == kind
             ]

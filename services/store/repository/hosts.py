@@ -7,6 +7,7 @@ from typing import Any
 
 from chassis import clock
 from chassis.mongo import ASCENDING, DESCENDING, Binary, Database, IndexModel, UpdateOne
+from chassis.text import show
 from nightherd.event.v1 import event_pb2 as events
 
 
@@ -61,7 +62,7 @@ def _heard(heard: Heard, now: dt.datetime) -> UpdateOne:
         newer = {"$gt": [heard.facts[0], {"$ifNull": ["$facts_t", -1]}]}
         for name, value in {
             "name": facts.hostname,
-            "lower_name": facts.hostname.lower(),
+            "lower_name": show(facts.hostname).lower(),
             "cluster": facts.cluster,
             "account": facts.cloud_account,
         }.items():
