@@ -68,9 +68,7 @@ def _first_script(interpreter: bytes, arguments: list[bytes]) -> bytes:
             skip = False
         elif argument in valued:
             skip = True
-        elif argument.startswith(text) if text else False:
-            return b""
-        elif argument == b"-":
+        elif (argument.startswith(text) if text else False) or argument == b"-":
             return b""
         elif argument.startswith((b"-", b"+")) and len(argument) > 1:
             if interpreter in _SHELLS and not argument.startswith(b"--") and b"c" in argument:

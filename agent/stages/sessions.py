@@ -8,18 +8,23 @@ PERSON, SCHEDULED, USER_MANAGER, UNKNOWN = "person", "scheduled", "user manager"
 
 _OPENERS = {
     PERSON: (
-        "sshd sshd-session dropbear login in.telnetd rlogind gdm-session-worker lightdm sddm-helper "
-        "xdm lxdm-session greetd-worker cockpit-session xrdp-sesman vsftpd"
+        "sshd sshd-session dropbear login in.telnetd rlogind gdm-session-worker lightdm "
+        "sddm-helper xdm lxdm-session greetd-worker cockpit-session xrdp-sesman vsftpd"
     ),
     SCHEDULED: "cron crond atd anacron fcron cronie",
     USER_MANAGER: "systemd systemd-executor",
 }
-_KINDS = {
-    name.encode(): kind for kind, names in _OPENERS.items() for name in names.split()
-}
+_KINDS = {name.encode(): kind for kind, names in _OPENERS.items() for name in names.split()}
 _SYSTEM_FOLDERS = (
-    b"/usr/sbin/", b"/usr/bin/", b"/sbin/", b"/bin/", b"/usr/lib/", b"/lib/", b"/usr/libexec/",
-    b"/usr/local/sbin/", b"/usr/local/bin/",
+    b"/usr/sbin/",
+    b"/usr/bin/",
+    b"/sbin/",
+    b"/bin/",
+    b"/usr/lib/",
+    b"/lib/",
+    b"/usr/libexec/",
+    b"/usr/local/sbin/",
+    b"/usr/local/bin/",
 )
 
 
@@ -51,7 +56,9 @@ class Session:
     preexisting: bool = False
 
 
-def provenance_of(session: Session | None, terminal: str, *, user_unit: bool) -> int:
+def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)
+    session: Session | None, terminal: str, *, user_unit: bool
+) -> "events.Provenance.ValueType":
     """Return the provenance of a process in `session` with `terminal`.
 
     Args:

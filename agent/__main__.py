@@ -1,0 +1,62 @@
+"""`python -m agent`: watches this host; its other commands serve `nightherd`."""
+
+import argparse
+import asyncio
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from chassis import logs
+from chassis.settings import load
+
+
+def agent_version() -> str:
+    """The installed version; "0.1.0+checkout" from a checkout."""
+    try:
+        return version("nightherd")
+    except PackageNotFoundError:
+        return "0.1.0+checkout"
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(prog="agent", description=__doc__)
+    parser.add_argument(
+        "--print-signing-key",
+        action="store_true",
+        help="make the signing key if there is none, print its public half in hex, and end",
+    )
+    commands = parser.add_subparsers(dest="command")
+    replay = commands.add_parser("replay", help="ship recorded batches as a host of their own")
+    replay.add_argument("files", nargs="+", type=Path, help="spool segments (*.seg)")
+    replay.add_argument("--host-id", required=True, help="id of the imported host")
+    replay.add_argument("--herd", default="default", help="herd of the imported host")
+    replay.add_argument("--events-per-second", type=float, default=0, help="pace; 0: no limit")
+    verify = commands.add_parser("verify-spool", help="check the chain in a spool folder")
+    verify.add_argument("folder", type=Path)
+    verify.add_argument("--key", default="", help="public signing key in hex")
+    arguments = parser.parse_args()
+    if arguments.command == "verify-spool":
+        from agent.verify import verify_spool  # noqa: PLC0415
+
+        sys.exit(verify_spool(arguments.folder, bytes.fromhex(arguments.key)))
+    from agent.settings import Settings  # noqa: PLC0415
+
+    settings = load(Settings)
+    if arguments.print_signing_key:
+        from agent.identity import signing_key  # noqa: PLC0415
+
+        print(signing_key(settings.dir).public_key().public_bytes_raw().hex())  # noqa: T201
+        return
+    logs.configure("agent", settings.log_level, settings.log_format)
+    if arguments.command == "replay":
+        from agent.replay import replay_files  # noqa: PLC0415
+
+        sys.exit(asyncio.run(replay_files(settings, arguments)))
+    from agent.run import run  # noqa: PLC0415
+
+    asyncio.run(run(settings, agent_version()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What the agent does beside its loop: facts, status, self-test, directives."""
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import structlog
+
+from agent.hostfacts import read_facts
+from agent.pipeline import Pipeline
+from agent.selftest import Canary
+from agent.sensors import open_sensors
+from agent.settings import Settings
+from agent.spool import Spool
+from chassis import clock
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
+
+log = structlog.get_logger()
+FACTS_S = 300.0
+_Status = events.AgentStatus
+_LEVELS = {"full": events.LEVEL_FULL, "audit": events.LEVEL_AUDIT, "poll": events.LEVEL_POLL}
+_NAMES = {value: name for name, value in _LEVELS.items()}
+
+
+class Care:
+    """Looks after one agent."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, spool: Spool, version: str) -> None:
+        """Look after `pipeline`."""
+        self._settings, self._pipeline, self._spool = settings, pipeline, spool
+        self._version = version
+        self._facts: events.HostFacts | None = None
+        self._passed = False
+        self._canaries = settings.dir / "canary"
+        self._own = psutil.Process()
+
+    async def run(self) -> None:
+        """Begin, then care until cancelled; the last status is written by `stop`."""
+        await self._tell_facts()
+        self.tell_status(_Status.STATE_STARTED)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                self._every(self._settings.self_test_seconds, self._test, at_once=True)
+            )
+            tasks.create_task(self._every(FACTS_S, self._tell_facts))
+            tasks.create_task(self._every(self._settings.status_seconds, self._running))
+
+    async def _every(
+        self, seconds: float, do: Callable[[], object], *, at_once: bool = False
+    ) -> None:
+        if not at_once:
+            await asyncio.sleep(seconds)
+        while True:
+            result = do()
+            if asyncio.iscoroutine(result):
+                await result
+            await asyncio.sleep(seconds)
+
+    async def _tell_facts(self) -> None:
+        """Say what the host is, when that is news."""
+        facts = await asyncio.to_thread(
+            read_facts, self._settings.cluster, tuple(self._settings.labels)
+        )
+        if facts != self._facts:
+            self._facts = facts
+            self._pipeline.tell(events.Event(host_facts=facts))
+
+    def _running(self) -> None:
+        self.tell_status(_Status.STATE_RUNNING, urgent=False)
+
+    def tell_status(self, state: "_Status.State.ValueType", *, urgent: bool = True) -> None:
+        """Say how the agent fares."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        sensors = self._pipeline.sensors
+        status = _Status(
+            state=state,
+            level=_LEVELS[sensors.level],
+            not_seen=sensors.not_seen,
+            agent_version=self._version,
+            rss_bytes=self._own.memory_info().rss,
+            cpu_ms=int((usage.ru_utime + usage.ru_stime) * 1000),
+            events=self._pipeline.event_count,
+            lost=self._pipeline.lost_count,
+            spool_bytes=self._spool.size_bytes,
+            self_test_passed=self._passed,
+        )
+        self._pipeline.tell(events.Event(agent_status=status), urgent=urgent)
+
+    def stop(self) -> None:
+        """Say that the agent stops in order."""
+        self.tell_status(_Status.STATE_STOPPING)
+
+    async def _test(self) -> None:
+        sensors = self._pipeline.sensors
+        canary = Canary(self._canaries, whole=sensors.level == "full")
+        self._pipeline.witness = canary
+        began = clock.boot_ns()
+        try:
+            missing = await canary.run()
+        finally:
+            self._pipeline.witness = None
+        changed = self._passed != (not missing)
+        self._passed = not missing
+        if not missing:
+            if changed:
+                self.tell_status(_Status.STATE_RUNNING)
+            log.info("self-test passed", sensing=sensors.level)
+            return
+        log.error("self-test failed", sensing=sensors.level, missing=missing)
+        self._pipeline.tell(
+            self._pipeline.gap(
+                events.Gap.CAUSE_SENSOR_BLIND,
+                began,
+                clock.boot_ns(),
+                source=sensors.level,
+                detail=" ".join(missing),
+            )
+        )
+        if sensors.level == "full":
+            self.switch("poll", missing)
+        else:
+            sensors.not_seen = [*dict.fromkeys([*sensors.not_seen, *missing])]
+            self.tell_status(_Status.STATE_RUNNING)
+
+    def switch(self, level: str, why: list[str]) -> None:
+        """Work at another level from now on."""
+        old = self._pipeline.sensors
+        if level not in ("full", "poll", "auto") or old.level == level:
+            return
+        began = time.monotonic()
+        old.close()
+        fresh = open_sensors(level, self._pipeline.watch_list)  # type: ignore[arg-type]
+        fresh.not_seen = [*why, *fresh.not_seen]
+        self._pipeline.sensors = fresh
+        log.warning("level changed", sensing=fresh.level, s=round(time.monotonic() - began, 2))
+        self.tell_status(_Status.STATE_LEVEL_CHANGED)
+
+    def obey(self, directive: delivery.Directive) -> None:
+        """Do what a receiver asks."""
+        if directive.watch_paths:
+            paths = [*directive.watch_paths, bytes(self._canaries), *_configured(self._settings)]
+            self._pipeline.watch_list = self._pipeline.watch_list.with_paths(paths)
+            self._pipeline.sensors.watch(self._pipeline.watch_list)
+        if directive.level in _NAMES:
+            self.switch(_NAMES[directive.level], ["The backend asked for this level."])
+
+
+def watched_paths(settings: Settings) -> list[bytes]:
+    """Return the paths that are watched beside the list: the canary's folder and the settings'."""
+    folder = settings.dir / "canary"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for stale in folder.glob("canary-*"):
+        stale.unlink(missing_ok=True)
+    return [bytes(folder), *_configured(settings)]
+
+
+def _configured(settings: Settings) -> list[bytes]:
+    return [bytes(Path(path)) for path in settings.watch_paths]

@@ -1,0 +1,168 @@
+"""One agent, wired and run until SIGTERM."""
+
+import asyncio
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from agent import ship
+from agent.care import Care, watched_paths
+from agent.identity import signing_key
+from agent.pipeline import Pipeline
+from agent.sensors import folders, open_sensors, watchlist
+from agent.settings import Settings
+from agent.ship import Shipper
+from agent.spool import Spool
+from agent.stages.seal import Host, Sealer
+from chassis import clock
+from chassis.channel import Channel
+from chassis.counters import serve_metrics
+from chassis.server import until_terminated
+from chassis.tls import Identity
+from nightherd.event.v1 import event_pb2 as events
+
+log = structlog.get_logger()
+FLUSH_S = 2.0
+"""How long the end waits for receipts of what was just sealed."""
+
+
+def lock(folder: Path) -> int:
+    """Let one agent at a time use `folder`.
+
+    Raises:
+        SystemExit: another one does.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"agent: another agent uses {folder}") from None
+    return fd
+
+
+async def run(settings: Settings, version: str) -> None:
+    """Watch this host until SIGTERM."""
+    lock(settings.dir)
+    identity = Identity(settings.tls_dir)
+    peer = identity.peer()
+    if peer.role != "host" or (settings.herd and settings.herd != peer.herd):
+        raise SystemExit(
+            f"agent: the certificate is of role {peer.role!r} and herd {peer.herd!r}, "
+            f"not of a host of herd {settings.herd or peer.herd!r}: enrol this host anew"
+        )
+    spool = Spool(settings.dir / "spool", settings.spool_bytes)
+    host = Host(peer.host_id, peer.herd, clock.boot_id(), version)
+    sealer = Sealer(host, signing_key(settings.dir), spool.link)
+    further = watched_paths(settings)
+    watch_list = folders.of_this_host(watchlist.load()).with_paths(further)
+    sensors = open_sensors(settings.level, watch_list)
+    shippers: list[Shipper] = []
+
+    def wake() -> None:
+        for shipper in shippers:
+            shipper.wake()
+
+    pipeline = Pipeline(sensors, watch_list, spool, sealer, wake)
+    care = Care(settings, pipeline, spool, version)
+    channels = []
+    for receiver, address in (
+        (ship.STORE, settings.store),
+        (ship.DETECTOR, settings.detector),
+        (ship.MODELER, settings.modeler),
+    ):
+        if address:
+            channel = Channel(address, identity, receiver.name)
+            channels.append(channel)
+            shippers.append(Shipper(receiver, channel, spool, peer.host_id, version, care.obey))
+    metrics = serve_metrics(settings.metrics_listen)
+    log.info(
+        "watching",
+        host=peer.host_id,
+        herd=peer.herd,
+        sensing=sensors.level,
+        not_seen=sensors.not_seen,
+    )
+    _tell_history(pipeline, spool)
+    ticking = asyncio.create_task(pipeline.run())
+    caring = asyncio.create_task(care.run())
+    shipping = [asyncio.create_task(shipper.run()) for shipper in shippers]
+    stopping = asyncio.create_task(until_terminated())
+    try:
+        done, _ = await asyncio.wait(
+            {ticking, caring, *shipping, stopping}, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            task.result()
+    finally:
+        caring.cancel()
+        care.stop()
+        for task in (ticking, caring):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await _until_settled(spool, shippers)
+        for task in (*shipping, stopping):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        pipeline.sensors.close()
+        spool.close()
+        for channel in channels:
+            await channel.close()
+        if metrics is not None:
+            metrics.close()
+        log.info("stopped", number=spool.link.number)
+
+
+async def _until_settled(spool: Spool, shippers: list[Shipper]) -> None:
+    while any(  # noqa: ASYNC110  (cursors are plain numbers)
+        shipper.connected and spool.cursors[shipper.name] < spool.link.number
+        for shipper in shippers
+    ):
+        await asyncio.sleep(0.05)
+
+
+def _tell_history(pipeline: Pipeline, spool: Spool) -> None:
+    """Say what is missing from before: the time without an agent, and damage of the spool."""
+    now = clock.wall_ns()
+    if spool.link.number and spool.last_event_ns < now:
+        pipeline.tell(
+            _gap(
+                events.Gap.CAUSE_AGENT_DOWN,
+                spool.last_event_ns,
+                now,
+                "agent",
+                "The agent did not run.",
+            )
+        )
+    for first, last in spool.damaged:
+        detail = f"Batches {first} to {last} of the spool are damaged."
+        pipeline.tell(_gap(events.Gap.CAUSE_SPOOL_DAMAGE, now, now, "spool", detail))
+    if spool.torn_bytes:
+        detail = f"{spool.torn_bytes} bytes at the end of the spool were torn and are left out."
+        pipeline.tell(
+            _gap(events.Gap.CAUSE_SPOOL_DAMAGE, spool.last_event_ns, now, "spool", detail)
+        )
+
+
+def _gap(
+    cause: "events.Gap.Cause.ValueType", start_ns: int, end_ns: int, source: str, detail: str
+) -> events.Event:
+    start: Timestamp = clock.to_timestamp(start_ns)
+    return events.Event(
+        gap=events.Gap(
+            cause=cause,
+            start_time=start,
+            end_time=clock.to_timestamp(end_ns),
+            precision=events.Gap.PRECISION_UNKNOWN,
+            source=source,
+            detail=detail,
+        )
+    )

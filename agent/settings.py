@@ -1,0 +1,44 @@
+"""What the agent can be told."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from chassis.settings import Settings as Common
+
+
+class Settings(Common):
+    """NIGHTHERD_AGENT_… variables, or the table [agent]."""
+
+    program: ClassVar[str] = "agent"
+    model_config = SettingsConfigDict(env_prefix="NIGHTHERD_AGENT_")
+
+    dir: Path = Field(
+        default=Path("/var/lib/nightherd/agent"), description="folder of spool and signing key"
+    )
+    tls_dir: Path = Field(
+        default=Path("/var/lib/nightherd/agent/tls"),
+        description="folder with ca.pem, cert.pem and key.pem of role host",
+    )
+    store: str = Field(default="", description="host:port of the store; empty: do not ship there")
+    detector: str = Field(default="", description="host:port of the detector; empty: do not ship")
+    modeler: str = Field(default="", description="host:port of the modeler; empty: do not ship")
+    level: Literal["auto", "full", "poll"] = Field(
+        default="auto", description="what to try: auto, full, poll"
+    )
+    herd: str = Field(default="", description="must be the certificate's herd; empty: take that")
+    cluster: str = Field(default="", description="cluster this host belongs to")
+    labels: list[str] = Field(default=[], description='free labels, a JSON list of "key=value"')
+    watch_paths: list[str] = Field(default=[], description="further paths to watch, a JSON list")
+    spool_bytes: int = Field(
+        default=1 << 30, ge=16 << 20, description="most bytes of the spool (at least 16 MiB)"
+    )
+    metrics_listen: str = Field(default="", description="host:port of /metrics; empty: none")
+    status_seconds: float = Field(
+        default=600, ge=1, description="how often the agent says how it fares"
+    )
+    self_test_seconds: float = Field(
+        default=3600, ge=1, description="how often the agent tests that it sees what it should"
+    )

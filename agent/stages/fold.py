@@ -1,0 +1,172 @@
+"""Fewer events for the same facts: repeats are counted, an image's file changes become one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from agent.sensors.records import FileRecord
+from chassis import clock
+from nightherd.event.v1 import event_pb2 as events
+
+MERGE_NS = 1_000_000_000
+"""How long one image's changes are collected at most."""
+MOST_CHANGES = 1000
+"""Paths in one event; then it is closed and another begins."""
+
+_Change = events.FileChange.Change
+_OPERATIONS = {
+    "created": events.FileChange.OPERATION_CREATED,
+    "modified": events.FileChange.OPERATION_MODIFIED,
+    "deleted": events.FileChange.OPERATION_DELETED,
+    "renamed": events.FileChange.OPERATION_RENAMED,
+    "attributes": events.FileChange.OPERATION_ATTRIBUTES,
+}
+
+
+@dataclass(slots=True)
+class Made:
+    """An event on its way to the seal."""
+
+    image: events.Image | None
+    event: events.Event
+    urgent: bool = False
+
+
+@dataclass(slots=True)
+class _Open:
+    """Changes of one image that are being collected."""
+
+    image: events.Image | None
+    first_wall_ns: int
+    last_wall_ns: int
+    first_boot_ns: int
+    attribution: "events.Attribution.ValueType"
+    candidates: tuple[str, ...]
+    urgent: bool = False
+    changes: dict[tuple[str, bytes, bytes, bool], tuple[int, int | None]] = field(
+        default_factory=dict
+    )
+
+
+class FileChanges:
+    """Collects file changes per image until it exits, one second at most."""
+
+    def __init__(self) -> None:
+        """Begin with nothing open."""
+        self._open: dict[tuple[str, int], _Open] = {}
+
+    def add(
+        self,
+        record: FileRecord,
+        image: events.Image | None,
+        wall_ns: int,
+        *,
+        attribution: "events.Attribution.ValueType",
+        candidates: tuple[str, ...] = (),
+        urgent: bool,
+    ) -> Made | None:
+        """Add one change; return an event when the image's collection became full."""
+        key = (image.exec_id if image is not None else "", attribution)
+        found = self._open.get(key)
+        if found is None:
+            found = self._open[key] = _Open(
+                image, wall_ns, wall_ns, record.boot_ns, attribution, candidates
+            )
+        change = (record.operation, record.path, record.previous_path, record.directory)
+        count, mode = found.changes.get(change, (0, None))
+        found.changes[change] = (count + 1, record.mode if record.mode is not None else mode)
+        found.last_wall_ns = max(found.last_wall_ns, wall_ns)
+        found.urgent = found.urgent or urgent
+        if len(found.changes) >= MOST_CHANGES:
+            del self._open[key]
+            return _close(found)
+        return None
+
+    def ended(self, exec_id: str) -> Iterator[Made]:
+        """Close what an image collected: it exited, or runs another program now."""
+        for attribution in (events.ATTRIBUTION_EXACT, events.ATTRIBUTION_INFERRED):
+            found = self._open.pop((exec_id, attribution), None)
+            if found is not None:
+                yield _close(found)
+
+    def due(self, boot_ns: int) -> Iterator[Made]:
+        """Close what has been open for a second."""
+        for key, found in list(self._open.items()):
+            if boot_ns - found.first_boot_ns >= MERGE_NS:
+                del self._open[key]
+                yield _close(found)
+
+    def all(self) -> Iterator[Made]:
+        """Close everything (the agent stops)."""
+        while self._open:
+            yield _close(self._open.popitem()[1])
+
+
+def _close(found: _Open) -> Made:
+    event = events.Event(
+        event_time=clock.to_timestamp(found.first_wall_ns),
+        attribution=found.attribution,
+        file_change=events.FileChange(
+            changes=[
+                _Change(
+                    path=path,
+                    operation=_OPERATIONS[operation],
+                    previous_path=previous,
+                    mode=mode,
+                    count=count if count > 1 else 0,
+                    directory=directory,
+                )
+                for (operation, path, previous, directory), (count, mode) in found.changes.items()
+            ],
+            candidate_exec_ids=found.candidates,
+        ),
+    )
+    if found.last_wall_ns != found.first_wall_ns:
+        event.last_event_time.CopyFrom(clock.to_timestamp(found.last_wall_ns))
+    return Made(found.image, event, found.urgent)
+
+
+class Repeats:
+    """Counts identical events of one image instead of keeping each."""
+
+    FOLDED = frozenset(
+        {"connect", "listen", "auth_failure", "firewall_change", "privilege_use", "agent_status"}
+    )
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self._seen: dict[tuple[str, bytes], events.Event] = {}
+
+    def fold(self, made: Made) -> bool:
+        """Count `made` into an event that was kept before; False when it is to be kept itself."""
+        event = made.event
+        if event.WhichOneof("kind") not in self.FOLDED:
+            return False
+        first = self._seen.get(self._key(made))
+        if first is None:
+            return False
+        first.count = max(first.count, 1) + max(event.count, 1)
+        first.last_event_time.CopyFrom(event.event_time)
+        return True
+
+    def keep(self, made: Made, kept: events.Event) -> None:
+        """Remember that `made` was kept as `kept` (the batch's own copy)."""
+        self._seen[self._key(made)] = kept
+
+    @staticmethod
+    def _key(made: Made) -> tuple[str, bytes]:
+        event = made.event
+        kind = event.WhichOneof("kind") or ""
+        if kind == "connect":
+            # The local port is the kernel's choice, new each time: no reason to keep each.
+            connect = event.connect
+            content = f"{connect.protocol} {connect.remote_address} {connect.remote_port}".encode()
+        else:
+            content = getattr(event, kind).SerializeToString(deterministic=True)
+        return (
+            made.image.exec_id if made.image is not None else "",
+            kind.encode() + b"\0" + content,
+        )
+
+    def clear(self) -> None:
+        """Forget everything: the batch that held the first ones is sealed."""
+        self._seen.clear()
