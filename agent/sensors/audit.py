@@ -10,6 +10,7 @@ we found on close. Where there is one, auditd or another agent, we read copies o
 
 import os
 import time
+from pathlib import Path
 from typing import Final
 
 from agent.sensors.audit_netlink import (
@@ -26,9 +27,10 @@ from agent.sensors.unavailable import SensorUnavailable
 _BACKLOG_LIMIT: Final = 8192
 _LOCKED: Final = 2
 _FIRST_RECORD: Final = 1005
-_LOOK_AT_STATUS_EVERY_NS: Final = 5_000_000_000
-_VACANT_NS: Final = 60_000_000_000
-"""How long the place stays free for a daemon that wanted it, before we take it again."""
+_LOOK_AT_STATUS_EVERY_NS: Final = 1_000_000_000
+_PATIENCE_NS: Final = 60_000_000_000
+"""How long the place stays free for an auditd that restarts: it gives up when it is taken."""
+_AUDITD: Final = "auditd"
 _NO_RECORDS: Final = frozenset((1320,))
 """EOE ends the records of a system call and says nothing."""
 
@@ -59,6 +61,7 @@ class AuditSensor:
         self._lost_before = self._control.status().lost
         self._looked_ns = self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._vacant_since_ns: int | None = None
+        self._patience_ns = 0
 
     @property
     def is_daemon(self) -> bool:
@@ -117,9 +120,11 @@ class AuditSensor:
         self._lost_before = status.lost
         if self.is_daemon or status.daemon_pid:
             self._vacant_since_ns = None
+            if not self.is_daemon:
+                self._patience_ns = _PATIENCE_NS if _is_auditd(status.daemon_pid) else 0
         elif self._vacant_since_ns is None:
             self._vacant_since_ns = now_ns
-        elif now_ns - self._vacant_since_ns > _VACANT_NS and status.enabled != _LOCKED:
+        elif now_ns - self._vacant_since_ns > self._patience_ns and status.enabled != _LOCKED:
             reading = self._socket
             if self._as_daemon() and reading:
                 reading.close()
@@ -134,6 +139,7 @@ class AuditSensor:
     def _step_aside(self) -> None:
         """Give the place to a daemon that wants it, and read along."""
         reading = AuditSocket(READ_LOG_GROUP)
+        self._patience_ns = _PATIENCE_NS
         self._give_back()
         if self._socket is not None:
             self._socket.close()
@@ -162,3 +168,12 @@ class AuditSensor:
             self._socket.close()
             self._socket = None
             self._control.close()
+
+
+def _is_auditd(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip() == (
+            _AUDITD
+        )
+    except OSError:
+        return False
