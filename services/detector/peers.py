@@ -64,12 +64,16 @@ class ModelWatch:
                         backoff.reset()
             except aio.AioRpcError as error:
                 log.warning("models not watched", status=error.code().name, detail=error.details())
+            except (OSError, ValueError, asyncio.InvalidStateError) as error:
+                # Our certificate is being renewed, or the stream ended under a write.
+                log.warning("models not watched", error=repr(error))
             await backoff.pause()
 
     async def until_complete(self, stop: "asyncio.Future[None]") -> None:
         """Return when the first snapshot is complete, or on `stop`."""
         complete = asyncio.ensure_future(self.complete.wait())
-        await asyncio.wait({complete, stop}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[object]] = {complete, stop}  # type: ignore[arg-type]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         complete.cancel()
 
     async def _stream(self) -> AsyncIterator[bool]:

@@ -57,5 +57,5 @@ def _parsed(herd: str, document: dict[str, Any]) -> Policy | None:
     try:
         return policy.parse({**packaged.document("policy.yaml"), **document})
     except (KeyError, TypeError, ValueError) as error:
-        log.error("policy refused", herd=herd, error=repr(error))
+        log.warning("policy refused", herd=herd, error=repr(error))
         return None

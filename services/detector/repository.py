@@ -14,7 +14,7 @@ def _key(chain: Chain) -> str:
 
 
 class Repository:
-    """Database `nightherd_detector`. Everything is asked by `_id`, so there are no other indexes."""
+    """Database `nightherd_detector`; everything is asked by `_id`: there are no other indexes."""
 
     def __init__(self, database: "Database[Any]") -> None:
         """Use `database`."""

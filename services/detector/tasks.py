@@ -8,7 +8,7 @@ from typing import Any
 
 @asynccontextmanager
 async def running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `coroutines` (which never return) while the block runs; the failure of one ends it all."""
+    """Run `coroutines` (which never return) while the block runs; if one fails, all end."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine) for coroutine in coroutines]
         try:

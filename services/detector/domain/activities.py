@@ -87,20 +87,18 @@ class Activities:
     ) -> list[Draft]:
         drafts: dict[str, Draft] = {}
         makes = {place.type for place in places.values() if not place.also}
+        taken = image and self._table.absorbed(image.executable, image.script)
         for path, place in places.items():
             type_, also = place.type, place.also
-            if also and type_ not in makes and not self._program_of(type_, image):
+            if taken:
+                type_, also = taken, also or type_ != taken
+            elif also and type_ not in makes:
                 continue
             draft = self._draft(type_, event, image)
             if draft is not None:
                 (draft.also if also else draft.files)[path] = None
                 drafts[draft.activity_id] = draft
         return list(drafts.values())
-
-    def _program_of(self, type_: Type, image: events.Image | None) -> bool:
-        return image is not None and self._table.entries[type_].groups(
-            image.executable, image.script
-        )
 
     def _draft(
         self,

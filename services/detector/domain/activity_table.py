@@ -53,6 +53,7 @@ class Entry:
     programs: tuple[ProgramRule, ...]
     group_names: frozenset[bytes]
     group_paths: Globs
+    absorbs: bool
     events: frozenset[str]
 
     def groups(self, executable: bytes, script: bytes) -> bool:
@@ -81,6 +82,7 @@ class Table:
         self.multi_call = multi_call
         self.by_event = {kind: entry.type for entry in entries for kind in entry.events}
         self._noise = noise
+        self._absorbing = tuple(entry for entry in entries if entry.absorbs)
         self._programs: dict[bytes, list[tuple[Type, ProgramRule]]] = {}
         self._script_paths: list[tuple[Type, ProgramRule]] = []
         for entry in entries:
@@ -107,6 +109,13 @@ class Table:
                     return Place(entry.type, also=False)
             if entry.also.match(path):
                 return Place(entry.type, also=True)
+        return None
+
+    def absorbed(self, executable: bytes, script: bytes) -> Type | None:
+        """Return the type that takes all that this program changes; None for most programs."""
+        for entry in self._absorbing:
+            if entry.groups(executable, script):
+                return entry.type
         return None
 
     def may_run(self, names: tuple[bytes, ...], script: bytes) -> bool:
@@ -151,6 +160,7 @@ def _entry(item: Mapping[str, Any]) -> Entry:
         programs=tuple(ProgramRule.parse(rule) for rule in item.get("programs", ())),
         group_names=frozenset(name.encode() for name in group if not name.startswith("/")),
         group_paths=Globs(name for name in group if name.startswith("/")),
+        absorbs=item.get("absorbs", False),
         events=frozenset(item.get("events", ())),
     )
 

@@ -1,0 +1,221 @@
+"""A person does something sensitive: one activity, one alert, the right names."""
+
+import pytest
+
+from nightherd.detector.v1 import finding_pb2 as pb
+from nightherd.event.v1 import event_pb2 as events
+from tests.builders import a_person, an_ancestor, an_event, an_image, changes, exec_id
+from tests.services.detector.judged import a_model, judged
+
+RENAMED = events.FileChange.OPERATION_RENAMED
+SHELL = an_ancestor("/bin/bash", pid=400, command=b"-bash")
+SUDO = an_ancestor("/usr/bin/sudo", pid=450, command=b"sudo adduser bob")
+ADDUSER = an_ancestor(
+    "/usr/bin/perl",
+    pid=460,
+    script=b"/usr/sbin/adduser",
+    command=b"/usr/bin/perl /usr/sbin/adduser bob",
+)
+
+
+def account_files():
+    return an_event(
+        file_change=events.FileChange(
+            changes=[
+                events.FileChange.Change(
+                    path=b"/etc/passwd-", operation=events.FileChange.OPERATION_MODIFIED
+                ),
+                events.FileChange.Change(
+                    path=b"/etc/shadow-", operation=events.FileChange.OPERATION_MODIFIED
+                ),
+                events.FileChange.Change(
+                    path=b"/etc/passwd.lock", operation=events.FileChange.OPERATION_CREATED
+                ),
+                events.FileChange.Change(
+                    path=b"/etc/passwd", operation=RENAMED, previous_path=b"/etc/passwd+"
+                ),
+                events.FileChange.Change(
+                    path=b"/etc/shadow", operation=RENAMED, previous_path=b"/etc/shadow+"
+                ),
+            ]
+        )
+    )
+
+
+def test_useradd_at_a_terminal_is_one_activity_and_one_alert():
+    alice = a_person(arguments=["/usr/sbin/useradd", "-m", "bob"], source_address="10.0.0.5")
+    activities, alerts = judged((alice, an_event()), (alice, account_files()))
+    (activity,), (alert,) = activities, alerts
+    assert activity.activity.type == pb.ACTIVITY_TYPE_ACCOUNTS_MODIFIED
+    assert list(activity.activity.modified_files) == [
+        b"/etc/passwd",
+        b"/etc/passwd-",
+        b"/etc/shadow",
+        b"/etc/shadow-",
+    ]
+    assert (activity.actor.user, activity.actor.interactive) == ("alice", True)
+    assert alert.alert.message == (
+        "User alice changed accounts (added bob) in /etc/passwd, /etc/shadow on host h1 "
+        "by running /usr/sbin/useradd -m bob (pts/1, from 10.0.0.5)"
+    )
+    assert alert.alert.attack_type == "administrativeAccount"
+    assert list(alert.alert.accounts) == ["bob"]
+    assert alert.alert.activity_id == activity.activity.activity_id
+
+
+def test_a_remote_command_without_a_terminal_is_a_person_too():
+    alice = a_person(arguments=["useradd", "carol"], terminal="")
+    (activity,), (alert,) = judged((alice, account_files()))
+    assert activity.actor.interactive
+    assert "User alice changed accounts (added carol)" in alert.alert.message
+    assert "(no terminal)" in alert.alert.message
+
+
+def test_running_useradd_without_changing_anything_is_no_activity():
+    assert judged((a_person(), an_event())) == ([], [])
+
+
+def test_useradd_under_adduser_under_sudo_is_adduser_s_action():
+    useradd = a_person(
+        "/usr/sbin/useradd",
+        ["/sbin/useradd", "-d", "/home/bob", "-u", "1002", "bob"],
+        pid=500,
+        ancestors=[ADDUSER, SUDO, SHELL],
+    )
+    groupadd = a_person(
+        "/usr/sbin/groupadd",
+        ["/sbin/groupadd", "-g", "1002", "bob"],
+        pid=501,
+        ancestors=[ADDUSER, SUDO, SHELL],
+    )
+    (activity,), (alert,) = judged(
+        (groupadd, an_event(file_change=changes("/etc/group"))), (useradd, account_files())
+    )
+    assert activity.actor.exec_id == exec_id(460)
+    assert activity.actor.command == b"/usr/bin/perl /usr/sbin/adduser bob"
+    assert list(activity.actor.ancestors) == [b"/usr/bin/sudo", b"/bin/bash"]
+    assert list(alert.alert.accounts) == ["bob"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_action_over_two_batches_is_one_activity_and_one_alert_occurrence(order):
+    alice = a_person(arguments=["useradd", "bob"])
+    events_ = [
+        an_event(file_change=changes("/etc/passwd")),
+        an_event(file_change=changes("/etc/shadow")),
+    ]
+    seen = [judged((alice, e), number=n) for n, e in list(enumerate(events_, 1))[::order]]
+    assert len({a[0].activity.activity_id for a, _ in seen}) == 1
+    assert len({a[0].occurrence_id for a, _ in seen}) == 2
+    assert len({alerts[0].occurrence_id for _, alerts in seen}) == 1
+
+
+def test_two_actions_in_one_session_are_one_alert_with_two_occurrences():
+    one = a_person(arguments=["useradd", "bob"], pid=500)
+    two = a_person(arguments=["useradd", "carol"], pid=600)
+    activities, alerts = judged((one, account_files()), (two, account_files()))
+    assert len({a.activity.activity_id for a in activities}) == 2
+    assert len({a.alert.alert_key for a in alerts}) == 1
+    assert [list(a.alert.accounts) for a in alerts] == [["bob"], ["carol"]]
+
+
+def test_another_session_or_host_or_user_is_another_alert():
+    change = account_files()
+    keys = {
+        judged((a_person(), change))[1][0].alert.alert_key,
+        judged((a_person(session_id=8), change))[1][0].alert.alert_key,
+        judged((a_person(login_user="eve"), change))[1][0].alert.alert_key,
+        judged((a_person(), change), host_id="1" * 32)[1][0].alert.alert_key,
+    }
+    assert len(keys) == 4
+
+
+def test_the_account_files_say_who_was_added_when_the_command_does_not():
+    vipw = a_person("/usr/bin/vim.basic", ["vim", "/etc/passwd"])
+    change = events.AccountChange(
+        action=events.AccountChange.ACTION_ADDED,
+        subject=events.AccountChange.SUBJECT_USER,
+        name=b"mallory",
+    )
+    _, (alert,) = judged(
+        (vipw, an_event(file_change=changes("/etc/passwd"))),
+        (vipw, an_event(account_change=change)),
+    )
+    assert "(added mallory)" in alert.alert.message
+
+
+def test_what_a_package_manager_does_for_a_person_is_recorded_and_accepted():
+    postinst = a_person(arguments=["useradd", "--system", "nginx"], maintenance=True)
+    activities, alerts = judged((postinst, account_files()))
+    assert activities[0].actor.maintenance
+    assert alerts == []
+
+
+def test_what_a_person_left_running_is_still_the_person_s():
+    nohup = a_person(provenance=events.PROVENANCE_DETACHED)
+    (activity,), (alert,) = judged((nohup, account_files()))
+    assert not activity.actor.interactive
+    assert "left running after the session" in alert.alert.message
+
+
+def test_login_and_sudo_are_recorded_without_an_alert():
+    start = events.SessionStart(
+        session_id=7,
+        login_user="alice",
+        terminal="pts/1",
+        source_address="10.0.0.5",
+        opener=b"/usr/sbin/sshd",
+        provenance=events.PROVENANCE_INTERACTIVE,
+    )
+    sudo = a_person("/usr/bin/sudo", ["sudo", "id"])
+    use = events.PrivilegeUse(command=b"id", target_user="root")
+    activities, alerts = judged(
+        (sudo, an_event(session_start=start)),
+        (sudo, an_event()),
+        (sudo, an_event(privilege_use=use)),
+    )
+    assert [a.activity.type for a in activities] == [pb.ACTIVITY_TYPE_LOGIN, pb.ACTIVITY_TYPE_SUDO]
+    assert (activities[0].actor.user, activities[0].actor.source_address) == ("alice", "10.0.0.5")
+    assert alerts == []
+
+
+def test_a_session_of_cron_is_no_login():
+    start = events.SessionStart(session_id=9, provenance=events.PROVENANCE_SCHEDULED)
+    assert judged((an_image(), an_event(session_start=start))) == ([], [])
+
+
+def test_a_new_package_source_is_added_not_also_modified():
+    vim = a_person("/usr/bin/vim.basic")
+    both = events.FileChange()
+    for operation in (events.FileChange.OPERATION_MODIFIED, events.FileChange.OPERATION_CREATED):
+        both.changes.add(path=b"/etc/apt/sources.list.d/x.list", operation=operation)
+    (activity,), _ = judged((vim, an_event(file_change=both)))
+    assert activity.activity.type == pb.ACTIVITY_TYPE_SOURCE_ADDED
+
+
+def test_a_service_may_do_what_its_model_knows_and_a_person_may_not():
+    from nightherd.modeler.v1 import model_pb2 as m
+
+    model = a_model("nginx.service", (m.FACET_OBTAINS, "USERS_ADMIN"))
+    daemon = an_image("/usr/sbin/useradd", ["useradd", "bob"])
+    activities, alerts = judged((daemon, an_event()), (daemon, account_files()), model=model)
+    assert [(a.actor.interactive, a.actor.service) for a in activities] == [
+        (False, "nginx.service")
+    ]
+    assert alerts == []
+    assert len(judged((a_person(), account_files()), model=model)[1]) == 1
+
+
+def test_hostile_bytes_do_no_harm():
+    evil = a_person(
+        b"/usr/sbin/useradd",
+        [b"useradd", b"\xff\x1b[2J\n"],
+        terminal="pts/1\x1b",
+        login_user="a\u202eb",
+    )
+    _, (alert,) = (
+        judged((evil, an_event(file_change=changes("/etc/passwd", b"/etc/cron.d/\xff"))))[0],
+        judged((evil, an_event(file_change=changes("/etc/passwd"))))[1],
+    )
+    assert alert.alert.message.isprintable()
+    assert list(alert.alert.accounts) == []
