@@ -1,1 +1,1 @@
-"""The modeler: owns what is normal."""
+"""The modeler: learns what services do, and owns what is normal for them."""

@@ -1,1 +1,1 @@
-"""How learning and the life of a model work; no I/O."""
+"""What is true of learning and of models; no I/O, no clock."""

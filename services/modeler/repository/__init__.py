@@ -1,0 +1,1 @@
+"""What the modeler asks of MongoDB, in the modeler's words."""
