@@ -143,7 +143,7 @@ class Findings:
 
     async def prepare(self) -> None:
         """Make the indexes."""
-        await self._occurrences.create_indexes([IndexModel([("v", ASCENDING)])])
+        await self._occurrences.create_indexes([IndexModel([("v", ASCENDING), ("k", ASCENDING)])])
         for name, view in self._views.items():
             asked = ["type", "user", "service", "herd"]
             asked += ["attack", "severity"] if name == "alert" else []
@@ -188,17 +188,14 @@ class Findings:
             if any(e["code"] != DUPLICATE for e in error.details["writeErrors"]):
                 raise
             new = error.details["nInserted"]
-        counts = {
-            view: await self._occurrences.count_documents({"v": view})
-            for view in {document["v"] for document in documents}
-        }
         for kind, collection in self._views.items():
-            changes = [
-                _view(finding, counts[_view_id(finding)])
-                for finding in unique.values()
-                if finding.WhichOneof("kind") == kind
-            ]
-            if changes:
+            mine = [one for one in unique.values() if one.WhichOneof("kind") == kind]
+            counts = {
+                view: await self._occurrences.count_documents({"v": view, "k": kind})
+                for view in set(map(_view_id, mine))
+            }
+            if mine:
+                changes = [_view(finding, counts[_view_id(finding)]) for finding in mine]
                 await collection.bulk_write(changes, ordered=False)
         return new
 

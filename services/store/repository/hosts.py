@@ -126,9 +126,9 @@ class Hosts:
         )
 
     async def ids_of(self, names: Sequence[str]) -> list[str]:
-        """Return the ids of hosts with these names or ids."""
-        query = {"$or": [{"_id": {"$in": list(names)}}, {"name": {"$in": list(names)}}]}
-        return [row["_id"] async for row in self._hosts.find(query, {"_id": True})]
+        """Return what may be the id of a host meant by `names`: names or ids, known or not."""
+        rows = self._hosts.find({"name": {"$in": list(names)}}, {"_id": True})
+        return [*names, *[row["_id"] async for row in rows]]
 
     async def ids_in(self, field: str, values: Sequence[str]) -> list[str]:
         """Return the ids of hosts whose `field` ("cluster" or "account") is one of `values`."""

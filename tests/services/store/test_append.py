@@ -45,7 +45,9 @@ async def test_batches_lie_there_byte_for_byte_and_custody_holds(store, tls):
         receipts = await stream.send(chain)
         assert [r.settled_through for r in receipts] == list(range(1, 21))
     rows = await stored(store)
-    assert [(r["k"], r["g"], r["b"]) for r in rows] == [(b.header, b.signature, b.body) for b in chain]
+    assert [(r["k"], r["g"], r["b"]) for r in rows] == [
+        (b.header, b.signature, b.body) for b in chain
+    ]
     report = await custody(store)
     assert report.intact
     assert (report.chains[0].batch_count, report.chains[0].signed_count) == (20, 20)
@@ -137,8 +139,8 @@ async def test_garbage_is_refused_and_disturbs_nobody(store, tls):
     async with Deliverer(store.address, tls.host(), HOST) as good:
         await good.hello([CHAIN])
         async with Deliverer(store.address, tls.host(), HOST) as bad:
+            await bad.write(pb.AgentMessage(batch=pb.SealedBatch(header=b"x")))
             with pytest.raises(aio.AioRpcError) as refused:
-                await bad.write(pb.AgentMessage(batch=pb.SealedBatch(header=b"x")))
                 await bad._read()
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "Hello" in refused.value.details()
