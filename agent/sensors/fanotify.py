@@ -273,9 +273,9 @@ class FanotifySensor:
             api.mark(self._group, flags, _without_rename(mask), folder)
 
     def _look_for_homes(self) -> None:
-        homes = [home for home in homes_of_this_host() if home not in self._watch_list.homes]
-        if homes:
-            self.watch(self._watch_list.with_homes(homes))
+        wider = self._watch_list.with_homes(homes_of_this_host())
+        if wider is not self._watch_list:
+            self.watch(wider)
 
     def close(self) -> None:
         """See Sensor. Marks live in the group and go with it."""

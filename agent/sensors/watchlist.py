@@ -143,8 +143,10 @@ class WatchList:
         return WatchList([*kept, *further], self.homes, self.aliases)
 
     def with_homes(self, homes: Iterable[bytes]) -> "WatchList":
-        """The same with further home folders."""
-        return WatchList(self.entries, [*self.homes, *homes], self.aliases)
+        """The same with further home folders; this very list when all of them are homes already."""
+        known = _alternatives(map(_expression, self.homes))
+        further = [home for home in homes if not known.fullmatch(home)]
+        return WatchList(self.entries, [*self.homes, *further], self.aliases) if further else self
 
     def with_aliases(self, aliases: Iterable[tuple[bytes, bytes]]) -> "WatchList":
         """The same for folders that are really elsewhere: pairs of (as listed, as it really is)."""

@@ -112,6 +112,11 @@ def test_homes_come_from_passwd_too(tmp_path):
     assert homes_of_this_host(tmp_path / "none") == []
 
 
+def test_a_home_in_a_folder_of_homes_is_not_listed_again():
+    assert DEFAULT.with_homes([b"/home/new", b"/root"]) is DEFAULT
+    assert DEFAULT.with_homes([b"/srv/new"]).homes == (*DEFAULT.homes, b"/srv/new")
+
+
 def test_links_on_the_way_are_followed_to_where_names_really_are(tmp_path):
     real, link = tmp_path / "real", tmp_path / "link"
     real.mkdir()
