@@ -111,7 +111,7 @@ class Table:
                 return Place(entry.type, also=True)
         return None
 
-    def absorbed(self, executable: bytes, script: bytes) -> Type | None:
+    def absorbed(self, executable: bytes, script: bytes) -> "Type | None":
         """Return the type that takes all that this program changes; None for most programs."""
         for entry in self._absorbing:
             if entry.groups(executable, script):

@@ -83,6 +83,8 @@ def _files(
     change: events.FileChange, image: events.Image, model: Model, policy: Policy, table: Table
 ) -> Iterator[Breach]:
     only_sensitive = policy.deviations[pb.FACET_WRITES].only_sensitive
+    # What an account tool writes beside the account files (the new home) is part of its work.
+    absorbed = table.absorbed(image.executable, image.script) is not None
     for item in change.changes:
         for path in filter(None, (item.path, item.previous_path)):
             text = as_text(path)
@@ -97,7 +99,7 @@ def _files(
                 else:
                     yield Breach(behaviour, 0, once=False, by=path)
             behaviour = Behaviour(pb.FACET_WRITES, generalise(text))
-            if names or allows(model, behaviour):
+            if names or absorbed or allows(model, behaviour):
                 continue
             place = table.place(path, item.operation)
             if not only_sensitive or (place is not None and not place.also):
