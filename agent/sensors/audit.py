@@ -10,6 +10,7 @@ we found on close. Where there is one, auditd or another agent, we read copies o
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -87,6 +88,10 @@ class AuditSensor:
         # A wait time would let a hung agent hold up every audited process.
         own.set_backlog(max(_BACKLOG_LIMIT, found.backlog_limit), 0)
         self._rule_is_ours = own.add_rule(TASK_NEVER)
+        if not self._rule_is_ours and found.backlog_wait_time == 0:
+            # Nobody is the daemon, yet our rule and our wait time are there: an agent was killed.
+            self._rule_is_ours = True
+            self._found = replace(found, enabled=0)
         if not found.enabled:
             own.set_enabled(1)
         return own

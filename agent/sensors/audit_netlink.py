@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from struct import Struct
 from typing import Final
 
@@ -43,12 +44,18 @@ class Status:
     enabled: int
     """0 off, 1 on, 2 on and locked until reboot."""
     daemon_pid: int
-    """Process that gets the records; 0 when nobody does."""
+    """Process that gets the records; 0 when nobody does. The kernel notices that one died only
+    when it has a record for it; we look.
+    """
     backlog_limit: int
     lost: int
     """Records dropped in the kernel since boot."""
     backlog_wait_time: int
     """Ticks for which a process is held up when the backlog is full."""
+
+
+def _is_alive(pid: int) -> bool:
+    return pid != 0 and Path(f"/proc/{pid}").exists()
 
 
 class AuditSocket:
@@ -109,7 +116,7 @@ class AuditSocket:
         _, enabled, _, pid, _, limit, lost, _, _, wait, _ = _STATUS.unpack(
             answer.ljust(_STATUS.size, b"\0")
         )
-        return Status(enabled, pid, limit, lost, wait)
+        return Status(enabled, pid if _is_alive(pid) else 0, limit, lost, wait)
 
     def _set(self, bit: int, index: int, value: int) -> None:
         words = [bit, *(0,) * 10]

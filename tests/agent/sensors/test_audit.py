@@ -129,6 +129,27 @@ def test_closing_takes_our_rule_away(control, free):
     pytest.skip("another process became the audit daemon")
 
 
+def test_what_a_killed_agent_left_is_cleared_by_the_next(control, free):
+    code = (
+        "import os\nfrom agent.sensors.audit import AuditSensor\n"
+        "print(AuditSensor().is_daemon, flush=True)\nos.kill(os.getpid(), 9)\n"
+    )
+    for _ in range(5):  # another agent may come or go meanwhile
+        killed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        left = control.status()
+        sensor = AuditSensor()
+        ours = sensor.is_daemon
+        sensor.close()
+        after = control.status()
+        if killed.stdout == b"True\n" and ours and not after.daemon_pid:
+            assert left.enabled == 1
+            assert after.enabled == 0
+            assert control.add_rule(TASK_NEVER)
+            control.delete_rule(TASK_NEVER)
+            return
+    pytest.skip("another process became the audit daemon")
+
+
 def test_a_daemon_that_wants_the_place_gets_it_and_we_read_along(free, until):
     sensor = AuditSensor()
     if not sensor.is_daemon:
