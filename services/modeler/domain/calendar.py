@@ -22,6 +22,11 @@ class Calendar:
         """How exactly first and last sight of a service are kept."""
         return min(GRAIN_SECONDS, self.unit_seconds)
 
+    @property
+    def units_a_span(self) -> int:
+        """How many units a span holds, at least 1."""
+        return max(1, self.span_seconds // self.unit_seconds)
+
     def unit(self, seconds: int) -> int:
         """Return the number of the unit that holds the moment `seconds`."""
         return seconds // self.unit_seconds

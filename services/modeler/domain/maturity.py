@@ -54,9 +54,9 @@ def maturity(
     if not whole:
         return Maturity()
     single = [i for i in known if len([s for s in i.spans if s < before_span]) == 1]
-    told = [calendar.span_of_unit(unit) for unit in starts(single)]
+    told = [calendar.span_of_unit(unit) for unit in starts(single, calendar.units_a_span)]
     a_span = [told.count(span) for span in whole]
-    begins = [calendar.span_of_unit(unit) for unit in starts(known)]
+    begins = [calendar.span_of_unit(unit) for unit in starts(known, calendar.units_a_span)]
     oldest_recent = whole[-RECENT_SPANS:][0]
     return Maturity(
         spans=len(whole),

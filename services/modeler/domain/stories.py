@@ -9,11 +9,12 @@ QUIET_UNITS = 6
 HERD = ""
 
 
-def starts(evidence: Iterable[Evidence]) -> list[int]:
+def starts(evidence: Iterable[Evidence], longest_units: int) -> list[int]:
     """Return the unit in which each story starts, ascending.
 
     A novelty is told of the host that showed it, or of the herd when at least 3 hosts did; within
-    a host (or the herd) novelties less than `QUIET_UNITS` apart are one story.
+    a host (or the herd) novelties at most `QUIET_UNITS` apart are one story, for `longest_units` at
+    most: what never comes to rest would be one story without end, and look settled.
     """
     told: dict[str, list[int]] = {}
     for item in evidence:
@@ -22,9 +23,10 @@ def starts(evidence: Iterable[Evidence]) -> list[int]:
             told.setdefault(teller, []).append(item.units[0])
     found = []
     for units in told.values():
-        before: int | None = None
+        began = before = min(units) - longest_units - QUIET_UNITS - 1
         for unit in sorted(units):
-            if before is None or unit - before > QUIET_UNITS:
+            if unit - before > QUIET_UNITS or unit - began >= longest_units:
                 found.append(unit)
+                began = unit
             before = unit
     return sorted(found)
