@@ -23,6 +23,8 @@ from agent.sensors.unavailable import SensorUnavailable
 from agent.sensors.watchlist import Entry, WatchList
 
 _READ_BYTES: Final = 1 << 18
+_READS_A_DRAIN: Final = 64
+"""More than the kernel's queue holds: writers may be as fast as we are."""
 _PASSWD: Final = b"/etc/passwd"
 _NAMES: Final = api.CREATE | api.DELETE | api.RENAME | api.ON_FOLDER
 _CHANGES: Final = _NAMES | api.ATTRIB | api.CLOSE_WRITE | api.ON_CHILD
@@ -89,7 +91,10 @@ class FanotifySensor:
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         now_wall_ns = time.time_ns()
         overflowed = False
-        while buffer := self._read():
+        for _ in range(_READS_A_DRAIN):
+            buffer = self._read()
+            if not buffer:
+                break
             for mask, pid, about in api.events(buffer, self._paths.foreign):
                 if mask & api.OVERFLOW:
                     overflowed = True

@@ -40,8 +40,9 @@ class RingBuffer:
         """
         data, mask, page = self.data, self._mask, mmap.PAGESIZE
         position = released = _position.unpack_from(self._consumer, 0)[0]
+        end = _position.unpack_from(data, 0)[0]  # once: writers may be as fast as we are
         try:
-            while position < _position.unpack_from(data, 0)[0]:
+            while position < end:
                 offset = page + (position & mask)
                 header = _u32(data, offset)[0]
                 if header & _BUSY:
