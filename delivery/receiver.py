@@ -1,88 +1,44 @@
 """The stream loop of a receiver: Hello, Welcome, batches in a window, receipts in order."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
-from weakref import WeakValueDictionary
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from chassis import clock
 from chassis.counters import Counter
-from chassis.errors import InvalidArgumentError, NightherdError, PermissionDeniedError
+from chassis.errors import NightherdError
 from chassis.tls import Peer
-from delivery.checks import (
-    CHAIN_ID_BYTES,
-    MAX_NUMBER,
-    Checked,
-    Limits,
-    RejectedError,
-    check,
-    is_host_id,
+from delivery.checks import CHAIN_ID_BYTES, MAX_NUMBER, Limits, RejectedError, check
+from delivery.pace import Pace, Paces
+from delivery.session import (
+    ALIVE_S,
+    NOT_A_MESSAGE,
+    PROTOCOL_VERSION,
+    ForeignHelloError,
+    Handler,
+    ProtocolError,
+    Session,
+    hello,
+    welcome,
 )
 from nightherd.event.v1 import delivery_pb2 as pb
 
-PROTOCOL_VERSION = 1
-MAX_CHAINS = 64
-NOT_A_MESSAGE = "what came is no message of the batch protocol"
+__all__ = [
+    "PROTOCOL_VERSION",
+    "ForeignHelloError",
+    "Handler",
+    "Paces",
+    "ProtocolError",
+    "Session",
+    "receive",
+]
 
 log = structlog.get_logger()
 batches_total = Counter("nightherd_batches", "Batches that came", ["outcome"])
 events_total = Counter("nightherd_events", "Events in batches that were taken")
-
-
-class ProtocolError(InvalidArgumentError):
-    """The stream does not follow the batch protocol."""
-
-    reason = "PROTOCOL_VIOLATION"
-
-
-class ForeignHelloError(PermissionDeniedError):
-    """The Hello names another host than the certificate."""
-
-    reason = "FOREIGN_HELLO"
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Session:
-    """One open stream: who speaks, and for which host. Equal to no other."""
-
-    peer: Peer
-    host_id: str
-    hello: pb.Hello
-
-
-class Handler(Protocol):
-    """What a service does with a stream.
-
-    May raise NightherdError: the stream ends with it, nothing is acknowledged, and the agent
-    sends again.
-    """
-
-    async def welcome(self, session: Session) -> Mapping[bytes, int]:
-        """Return the next wanted number for each chain of the Hello."""
-
-    async def take(self, session: Session, checked: Checked) -> None:
-        """Settle one batch: return when it is durable. Called for several at once, in order."""
-
-    async def reject(self, session: Session, batch: pb.SealedBatch, why: RejectedError) -> None:
-        """Set a batch aside. Returns when that is durable.
-
-        Called when all before it are settled; `why.header` says where it belongs.
-        """
-
-    async def drop(self, session: Session, dropped: pb.Dropped) -> None:
-        """Note batches that will never come. Called when all before them are settled."""
-
-    async def alive(self, session: Session) -> None:
-        """Called every `ALIVE_S` while the stream is open."""
-
-
-ALIVE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -93,22 +49,6 @@ class _Waiting:
     number: int
     task: "asyncio.Future[None]"
     rejection: pb.Rejection | None = None
-
-
-class Paces:
-    """How fast each host may be read, over all its streams."""
-
-    def __init__(self, per_second: int) -> None:
-        """Allow `per_second` batches from one host."""
-        self._per_second = per_second
-        self._paces: WeakValueDictionary[str, _Pace] = WeakValueDictionary()
-
-    def of(self, host_id: str) -> "_Pace":
-        """Return the pace of a host; forgotten when its last stream ends."""
-        pace = self._paces.get(host_id)
-        if pace is None:
-            pace = self._paces[host_id] = _Pace(self._per_second)
-        return pace
 
 
 async def receive(
@@ -137,9 +77,9 @@ async def receive(
         NightherdError: what the handler raised.
     """
     incoming = aiter(messages)
-    session = await _hello(incoming, peer)
+    session = await hello(incoming, peer)
     wanted = await handler.welcome(session)
-    yield _welcome(wanted, limits)
+    yield welcome(wanted, limits)
     pace = (paces or Paces(limits.batches_per_second)).of(session.host_id)
     reader = _Reader(session, handler, limits, pace, wanted, decode=decode)
     reading = asyncio.create_task(reader.run(incoming))
@@ -167,47 +107,6 @@ async def _cancelled(*tasks: "asyncio.Future[None]") -> None:
             await task
 
 
-async def _hello(incoming: AsyncIterator[pb.AgentMessage], peer: Peer) -> Session:
-    try:
-        first = await anext(incoming)
-    except StopAsyncIteration:
-        raise ProtocolError("the stream ended before a Hello") from None
-    except DecodeError:
-        raise ProtocolError(NOT_A_MESSAGE) from None
-    if first.WhichOneof("item") != "hello":
-        raise ProtocolError("the first message must be a Hello")
-    hello = first.hello
-    if hello.protocol_version != PROTOCOL_VERSION:
-        raise ProtocolError(
-            f"protocol version {hello.protocol_version} is not spoken here, "
-            f"only {PROTOCOL_VERSION}: update the older side"
-        )
-    if len(hello.chains) > MAX_CHAINS:
-        raise ProtocolError(f"a Hello names at most {MAX_CHAINS} chains")
-    if any(len(chain.chain_id) != CHAIN_ID_BYTES for chain in hello.chains):
-        raise ProtocolError(f"a chain's id has {CHAIN_ID_BYTES} bytes")
-    if not is_host_id(hello.host_id):
-        raise ProtocolError("the Hello names no host")
-    if peer.role != "importer" and hello.host_id != peer.host_id:
-        raise ForeignHelloError("the Hello names another host than the certificate")
-    return Session(peer, hello.host_id, hello)
-
-
-def _welcome(wanted: Mapping[bytes, int], limits: Limits) -> pb.ReceiverMessage:
-    return pb.ReceiverMessage(
-        welcome=pb.Welcome(
-            wanted=[pb.Welcome.Wanted(chain_id=c, next=n) for c, n in wanted.items()],
-            limits=pb.Limits(
-                body_size_bytes=limits.body_size_bytes,
-                arguments_size_bytes=limits.arguments_size_bytes,
-                batches_per_second=limits.batches_per_second,
-                window=limits.window,
-            ),
-            server_time=clock.to_timestamp(clock.wall_ns()),
-        )
-    )
-
-
 async def _beat(session: Session, handler: Handler) -> None:
     while True:
         await asyncio.sleep(ALIVE_S)
@@ -223,7 +122,7 @@ class _Reader:
         session: Session,
         handler: Handler,
         limits: Limits,
-        pace: "_Pace",
+        pace: Pace,
         wanted: Mapping[bytes, int],
         *,
         decode: bool,
@@ -323,18 +222,3 @@ def _done() -> "asyncio.Future[None]":
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.set_result(None)
     return future
-
-
-class _Pace:
-    """Slows reading down to a rate, so that one host cannot take a receiver for itself."""
-
-    def __init__(self, per_second: int) -> None:
-        self._gap_s = 1 / per_second
-        self._burst_s = 1.0
-        self._due = time.monotonic() - self._burst_s
-
-    async def wait(self) -> None:
-        now = time.monotonic()
-        self._due = max(self._due, now - self._burst_s) + self._gap_s
-        if self._due > now:
-            await asyncio.sleep(self._due - now)
