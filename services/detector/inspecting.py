@@ -1,6 +1,8 @@
 """What the detector does with an agent's stream."""
 
+import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from chassis.counters import Counter
 from chassis.mongo import mongo_errors
@@ -14,6 +16,8 @@ from services.detector.peers import ModelWatch, Store
 from services.detector.policies import Policies
 from services.detector.progress import Line, Progress
 from services.detector.repository import Repository
+
+LARGE_BYTES = 512 << 10
 
 judged_total = Counter("nightherd_detector_judged", "Events judged")
 
@@ -35,13 +39,17 @@ class Inspector:
         """
         await self._watch.complete.wait()
         await self.hostnames.learn(header.host_id, body)
-        found = judge(
+        judging = partial(
+            judge,
             body,
             header,
             self._watch.models,
             self._policies.of(header.herd),
             self.hostnames.of(header.host_id),
         )
+        # A batch far larger than agents make must not keep all others waiting.
+        large = header.body_size_bytes > LARGE_BYTES
+        found = await asyncio.to_thread(judging) if large else judging()
         judged_total.inc(len(body.events))
         await self._store.record(found)
 

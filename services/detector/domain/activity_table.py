@@ -101,12 +101,10 @@ class Table:
         return self._cached_place(path, operation)
 
     def _place(self, path: bytes, operation: Operation) -> Place | None:
-        if self._noise.match(path):
-            return None
         for entry in self.entries.values():
             for rule in entry.files:
                 if operation in rule.operations and rule.globs.match(path):
-                    return Place(entry.type, also=False)
+                    return None if self._noise.match(path) else Place(entry.type, also=False)
             if entry.also.match(path):
                 return Place(entry.type, also=True)
         return None

@@ -10,7 +10,11 @@ Belongs: TypeAlias = Callable[[bytes, bytes], bool]
 """Whether (executable, script) is a program of the action."""
 
 INTERACTIVE = frozenset({events.PROVENANCE_INTERACTIVE, events.PROVENANCE_SCRIPTED})
+# Agents keep to these; a host in foreign hands may not, and one image may stand in many findings.
 COMMAND_BYTES = 4096
+PATH_BYTES = 4096
+NAME_CHARACTERS = 256
+ANCESTORS = 16
 
 
 def outermost(image: events.Image, belongs: Belongs, *, gaps: bool = False) -> int:
@@ -25,7 +29,7 @@ def outermost(image: events.Image, belongs: Belongs, *, gaps: bool = False) -> i
     depth = 0 if belongs(image.executable, image.script) else -1
     if depth < 0 and not gaps:
         return depth
-    for place, ancestor in enumerate(image.ancestors, start=1):
+    for place, ancestor in enumerate(image.ancestors[:ANCESTORS], start=1):
         if ancestor.pid <= 1:
             break
         if belongs(ancestor.executable, ancestor.script):
@@ -47,33 +51,36 @@ def boot_of(exec_id: str) -> str:
 
 def command_of(image: events.Image) -> bytes:
     """Return the command line of an image."""
-    return b" ".join(image.arguments)[:COMMAND_BYTES] or image.executable
+    command = b" ".join(image.arguments[:COMMAND_BYTES])
+    return command[:COMMAND_BYTES] or image.executable[:PATH_BYTES]
 
 
 def user_of(image: events.Image) -> str:
     """Return the login user where there is one, else the effective user; numbers without names."""
     if image.login_user:
-        return image.login_user
+        return image.login_user[:NAME_CHARACTERS]
     if image.HasField("login_user_id"):
         return str(image.login_user_id)
-    return image.user or str(image.effective_user_id)
+    return image.user[:NAME_CHARACTERS] or str(image.effective_user_id)
 
 
 def actor_of(
     image: events.Image, depth: int, attribution: "events.Attribution.ValueType"
 ) -> pb.Actor:
     """Return the actor: the image at `depth`, with the session of `image` (it is the same)."""
-    ancestors = image.ancestors
+    ancestors = image.ancestors[:ANCESTORS]
     actor = pb.Actor(
         user=user_of(image),
-        effective_user=image.user or str(image.effective_user_id),
-        terminal=image.terminal,
-        source_address=image.source_address,
+        effective_user=image.user[:NAME_CHARACTERS] or str(image.effective_user_id),
+        terminal=image.terminal[:NAME_CHARACTERS],
+        source_address=image.source_address[:NAME_CHARACTERS],
         provenance=image.provenance,
         interactive=image.provenance in INTERACTIVE,
-        service=image.service,
-        container_id=image.container_id,
-        ancestors=[above.script or above.executable for above in ancestors[max(depth, 0) :]],
+        service=image.service[:PATH_BYTES],
+        container_id=image.container_id[:NAME_CHARACTERS],
+        ancestors=[
+            (above.script or above.executable)[:PATH_BYTES] for above in ancestors[max(depth, 0) :]
+        ],
         attribution=attribution,
         maintenance=image.maintenance,
     )
@@ -82,10 +89,11 @@ def actor_of(
     if depth > 0:
         above = ancestors[depth - 1]
         actor.exec_id, actor.pid = above.exec_id, above.pid
-        actor.executable = above.executable
-        actor.command = above.command or above.executable
+        actor.executable = above.executable[:PATH_BYTES]
+        actor.command = (above.command or above.executable)[:COMMAND_BYTES]
         actor.ppid = ancestors[depth].pid if depth < len(ancestors) else 0
     else:
         actor.exec_id, actor.pid, actor.ppid = image.exec_id, image.pid, image.ppid
-        actor.executable, actor.command = image.executable, command_of(image)
+        actor.executable = image.executable[:PATH_BYTES]
+        actor.command = command_of(image)
     return actor

@@ -9,9 +9,11 @@ from nightherd.modeler.v1 import model_pb2 as models
 from services.detector.domain import accounts
 from services.detector.domain.actors import actor_of, exec_id_at
 from services.detector.domain.deviation import Breach, expected_of, message_of
+from services.detector.domain.drafts import bounded
 from services.detector.domain.ids import digest
 from services.detector.domain.policy import Policy
 
+MESSAGE_CHARACTERS = SUBJECT_CHARACTERS = 4096
 _TYPES: dict[int, str] = {
     models.FACET_RUNS: "processes",
     models.FACET_WRITES: "filesystem",
@@ -61,10 +63,8 @@ class Deviations:
                 alert=self._alert(key, breach, event, model),
             )
         alert = finding.alert
-        if breach.by and not breach.executed and breach.by not in alert.modified_files:
-            alert.modified_files.append(breach.by)
         if event.HasField("file_change"):
-            _unite(alert, [change.path for change in event.file_change.changes], breach)
+            _name_files(alert, event.file_change, breach)
         for account in accounts.of_command(image.executable, image.script, tuple(image.arguments)):
             if account.name not in alert.accounts:
                 alert.accounts.append(account.name)
@@ -80,19 +80,20 @@ class Deviations:
             effect=verdict.effect,
             rule_name="model",
             attack_techniques=verdict.techniques,
-            deviation=models.Behaviour(facet=facet, subject=subject),
+            deviation=models.Behaviour(facet=facet, subject=subject[:SUBJECT_CHARACTERS]),
             expected=show(expected_of(breach, model)),
         )
         if event.HasField("connect"):
             alert.port, alert.address = event.connect.remote_port, event.connect.remote_address
         elif event.HasField("listen"):
             alert.port, alert.address = event.listen.local_port, event.listen.local_address
-        alert.message = show(message_of(breach, model.service, alert.address))
+        alert.message = show(message_of(breach, model.service, alert.address))[:MESSAGE_CHARACTERS]
         return alert
 
 
-def _unite(alert: pb.Alert, paths: list[bytes], breach: Breach) -> None:
-    """Name the files that a program changed while it obtained a capability."""
-    if breach.executed:
-        known = set(alert.modified_files)
-        alert.modified_files.extend(p for p in dict.fromkeys(paths) if p not in known)
+def _name_files(alert: pb.Alert, change: events.FileChange, breach: Breach) -> None:
+    """Name the file; for a program that obtained a capability, all that it changed meanwhile."""
+    paths = [item.path for item in change.changes] if breach.executed else [breach.by]
+    alert.modified_files[:] = bounded(
+        {**dict.fromkeys(alert.modified_files), **dict.fromkeys(paths)}
+    )

@@ -15,6 +15,9 @@ from services.detector.domain.ids import digest
 from services.detector.domain.policy import Policy, Verdict
 
 SHOWN_FILES = 4
+MAX_FILES = 1000
+MAX_FILES_BYTES = 256 << 10
+"""What a finding names of the files of an action; the events have them all."""
 COMMAND_CHARACTERS = 200
 
 
@@ -35,7 +38,7 @@ class Draft:
 
     def modified_files(self) -> list[bytes]:
         """Return every file of it, sorted."""
-        return sorted({**self.files, **self.also})
+        return bounded(sorted(self.files) + sorted(self.also.keys() - self.files.keys()))
 
     def activity(self, policy: Policy) -> pb.Activity:
         """Word it as an activity."""
@@ -78,6 +81,18 @@ class Draft:
             said += f" in {_some(sorted(self.files))}"
         said += f" on host {show(host)} by running {_short(actor.command)}"
         return said + _where(actor)
+
+
+def bounded(files: Iterable[bytes]) -> list[bytes]:
+    """Return as many of `files` as a finding carries, sorted."""
+    kept: list[bytes] = []
+    size = 0
+    for path in files:
+        size += len(path)
+        if len(kept) == MAX_FILES or size > MAX_FILES_BYTES:
+            break
+        kept.append(path)
+    return sorted(kept)
 
 
 def _some(files: list[bytes]) -> str:

@@ -55,8 +55,9 @@ class Call:
             called = arguments[0].rpartition(b"/")[2]
             if called in _APPLETS_FOLLOW and rest:
                 called, rest = rest[0], rest[1:]
+            # Who calls systemctl by another name still gets systemctl: both names count.
             if called not in names:
-                names = (called,)
+                names = (called, *names)
         return cls(names, script, tuple(rest))
 
 
