@@ -162,3 +162,19 @@ def test_a_star_stays_within_its_folder(one, two):
     path = b"/etc/" + one + b"/x"
     assert globs.match(path) == (b"/" not in one)
     assert globs.match(b"/srv/" + one + b"/" + two)
+
+
+def test_findings_stay_small_whatever_the_image():
+    huge = b"/" + b"x" * 1_000_000
+    image = a_person(
+        huge,
+        [huge],
+        login_user="u" * 100_000,
+        terminal="t" * 100_000,
+        ancestors=[an_ancestor(huge, pid=5 + n, command=huge) for n in range(3)],
+    )
+    paths = [b"/etc/cron.d/%07d" % n for n in range(20_000)]
+    changes = [events.FileChange.Change(path=p, operation=2) for p in paths]
+    event = an_event(file_change=events.FileChange(changes=changes))
+    for part in judged((image, event)):
+        assert all(finding.ByteSize() < 512 << 10 for finding in part)
