@@ -383,6 +383,9 @@ class Identifier:
             process.maintenance = process.maintenance or _is_package_manager(process.program)
         else:
             script = b""
+            # PID 1 of a container or a small VM may hide its file; its first argument names it.
+            named = record.arguments[0] if record.arguments else b""
+            process.program = named if named.startswith(b"/") else b""
         orphan = record.ppid == 1 and not record.terminal
         self._name_service(process, rooted=orphan and record.session_leader == record.pid)
         process.image = self._image(process, record, script, process.image.parent_exec_id)

@@ -1,0 +1,186 @@
+"""`nightherd`: runs things on this machine and asks the gateway."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.homes import Home, default_home
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+HOME = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Folder for data, certificates, logs. Default: $NIGHTHERD_HOME, else /var/lib/nightherd "
+    "for root, ~/.nightherd for others.",
+)
+FORM = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+)
+LIMIT = click.option("--limit", type=click.IntRange(1, 250), default=50, show_default=True)
+OFFSET = click.option("--offset", type=click.IntRange(0), default=0)
+
+
+def _home(home: Path | None) -> Home:
+    return Home((home or default_home()).absolute())
+
+
+@click.group(context_settings=CONTEXT)
+def main() -> None:
+    """Nightherd watches hosts, learns what their services do, and keeps the evidence."""
+
+
+@main.command()
+@HOME
+@click.option("--port", type=click.IntRange(1, 65535), default=8083, show_default=True)
+@click.option("--herd", default="default", show_default=True, help="Herd of this host.")
+@click.option("--no-agent", is_flag=True, help="Do not watch this host.")
+def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa: FBT001
+    """Run everything on this machine until Ctrl-C."""
+    import asyncio
+
+    from chassis import logs
+    from cli.enrol import EnrolError
+    from cli.up import Options, Up, UpError, lock
+
+    logs.configure("up")
+    place = _home(home)
+    try:
+        held = lock(place)
+        (place.state / "port").write_text(str(port), encoding="ascii")
+        asyncio.run(Up(Options(place, port, herd, not no_agent)).run())
+    except (UpError, EnrolError) as error:
+        print(f"nightherd: {error}", file=sys.stderr)
+        sys.exit(1)
+    del held
+
+
+@main.command()
+@HOME
+@click.option("--port", type=click.IntRange(1, 65535), default=8083, show_default=True)
+def doctor(home: Path | None, port: int) -> None:
+    """Say whether this machine has what is needed, and what to do where not."""
+    from cli.doctor import report
+
+    sys.exit(report(_home(home), port))
+
+
+@main.command()
+@HOME
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--herd", default="default", show_default=True, help="Herd of the imported host.")
+@click.option("--host-id", default="", help="Id of the imported host; default: follows from files.")
+@click.option("--rate", type=click.FloatRange(0), default=0, help="Events a second; 0: no limit.")
+def replay(
+    home: Path | None, files: tuple[Path, ...], herd: str, host_id: str, rate: float
+) -> None:
+    """Ship recorded batches (spool segments) as a host of their own."""
+    from cli.replay import run_replay
+
+    sys.exit(run_replay(_home(home), files, herd, host_id, rate))
+
+
+@main.command()
+@HOME
+@click.argument("hosts", nargs=-1)
+@click.option(
+    "--spool",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Check a spool folder instead, without asking anybody.",
+)
+def verify(home: Path | None, hosts: tuple[str, ...], spool: Path | None) -> None:
+    """Check the chains of evidence of HOSTS (all when none is named). Status 1: broken."""
+    from cli.verify import verify_hosts, verify_spool
+
+    sys.exit(verify_spool(spool) if spool else verify_hosts(_home(home), hosts))
+
+
+@main.command()
+@HOME
+def status(home: Path | None) -> None:
+    """Say what runs on this machine."""
+    from cli.verify import print_status
+
+    sys.exit(print_status(_home(home)))
+
+
+def _list(home: Path | None, path: str, columns: list[str], form: str, **query: Any) -> None:
+    from cli.output import rows
+    from cli.rest import Gateway, RestError, fail
+
+    try:
+        found, total = Gateway(_home(home)).get(path, **query)
+    except RestError as error:
+        fail(error, 4)
+    rows(found, columns, form, total)
+
+
+@main.command()
+@HOME
+@FORM
+@LIMIT
+@OFFSET
+def hosts(home: Path | None, output: str, limit: int, offset: int) -> None:
+    """List watched hosts."""
+    columns = ["hostID", "hostname", "herd", "level", "connected", "lastSeen", "gaps", "events"]
+    _list(home, "nightherd/hosts", columns, output, limit=limit, offset=offset)
+
+
+@main.command()
+@HOME
+@FORM
+@LIMIT
+@OFFSET
+@click.option("--type", "types", multiple=True, help='E.g. "accounts modified".')
+@click.option("--user", "users", multiple=True)
+@click.option("--host", "names", multiple=True)
+@click.option("--search", default="")
+def activities(output: str, home: Path | None, **query: Any) -> None:
+    """List activities, newest first."""
+    columns = ["time", "hostname", "user", "type", "interactive", "service", "command"]
+    _list(home, "forensic/activities", columns, output, **_filters(query))
+
+
+@main.command()
+@HOME
+@FORM
+@LIMIT
+@OFFSET
+@click.option("--type", "types", multiple=True, help="processes, network, filesystem.")
+@click.option("--user", "users", multiple=True)
+@click.option("--host", "names", multiple=True)
+@click.option("--search", default="")
+def alerts(output: str, home: Path | None, **query: Any) -> None:
+    """List alerts, newest first."""
+    columns = ["time", "hostname", "severity", "count", "user", "msg"]
+    _list(home, "audits/runtime/host", columns, output, **_filters(query))
+
+
+def _filters(query: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": query.pop("types"),
+        "user": query.pop("users"),
+        "hostname": query.pop("names"),
+        **query,
+    }
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(version("nightherd"))
+    except PackageNotFoundError:
+        print("0.1.0+checkout")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Child processes: started in order, restarted with back-off, stopped in order, never left behind."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+STABLE_S = 60.0
+LOG_BYTES, LOG_FILES = 16 << 20, 3
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How one program is run."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: tuple[int, int] | None = None
+    """(uid, gid) to run as; None: as we are."""
+    stop_s: float = 15.0
+    """How long it may take to stop in order before it is killed."""
+
+
+class Child:
+    """One program that is kept running."""
+
+    def __init__(
+        self, program: Program, log_file: Path, ready: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Nothing is started yet; `ready` says whether it does its work."""
+        self.program, self._ready = program, ready
+        self._log = RotatingFileHandler(
+            log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=True
+        )
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int:
+        """Process id; 0 when it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else 0
+
+    async def start(self) -> None:
+        """Start it and keep it running."""
+        await self._spawn()
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def until_ready(self, timeout_s: float) -> None:
+        """Wait until it does its work.
+
+        Raises:
+            TimeoutError: it did not within `timeout_s`.
+        """
+        async with asyncio.timeout(timeout_s):
+            while not await self._ready():  # noqa: ASYNC110  (only asking tells)
+                await asyncio.sleep(0.1)
+
+    async def stop(self) -> None:
+        """Stop it in order; kill it when it takes too long."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(self.program.stop_s):
+                    await process.wait()
+            except TimeoutError:
+                log.warning("killed: it did not stop in time", child=self.program.name)
+                process.kill()
+                await process.wait()
+        if self._keeping is not None:
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        self._log.close()
+
+    async def _spawn(self) -> None:
+        parent = os.getpid()
+
+        def prepare() -> None:
+            # Nobody is left behind when the supervisor is killed.
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        uid, gid = self.program.user or (None, None)
+        self._process = await asyncio.create_subprocess_exec(
+            *self.program.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(self.program.environment),
+            # A group of its own: Ctrl-C reaches the supervisor only, which stops all in order.
+            start_new_session=True,
+            preexec_fn=prepare,
+            user=uid,
+            group=gid,
+            extra_groups=[] if uid is not None else None,
+        )
+
+    async def _keep(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            process = self._process
+            if process is None:
+                return
+            began = time.monotonic()
+            await self._copy_output(process)
+            status = await process.wait()
+            if self._stopping:
+                return
+            if time.monotonic() - began > STABLE_S:
+                pause_s = FIRST_PAUSE_S
+            self.restarts += 1
+            log.warning(
+                "ended; starting it again", child=self.program.name, status=status, in_s=pause_s
+            )
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            if self._stopping:
+                return
+            await self._spawn()
+
+    async def _copy_output(self, process: asyncio.subprocess.Process) -> None:
+        """Write what the child prints to its log file, which is rotated by size."""
+        stream = process.stdout
+        if stream is None:
+            return
+        while chunk := await stream.read(65536):
+            self._write(chunk.decode("utf-8", "backslashreplace"))
+
+    def _write(self, text: str) -> None:
+        handler = self._log
+        if handler.stream is None:
+            handler.stream = handler._open()  # noqa: SLF001  (opened late on purpose)
+        if handler.stream.tell() + len(text) >= handler.maxBytes:
+            handler.doRollover()
+        handler.stream.write(text)
+        handler.stream.flush()

@@ -1,0 +1,44 @@
+"""`nightherd doctor`: whether this machine has what Nightherd needs, and what to do where not."""
+
+import ctypes.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli import mongod
+from cli.homes import Home
+from cli.up import port_is_free
+
+LEAST_FREE_BYTES = 2 << 30
+
+
+def checks(home: Home, port: int) -> Iterator[tuple[str, bool, str]]:
+    """Yield (what, good, detail)."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield "Python 3.11 or newer", sys.version_info >= (3, 11), version
+    found = mongod.find()
+    detail = (found.url and "NIGHTHERD_MONGO_URL") or found.binary or "; ".join(found.said)
+    yield "MongoDB", bool(found.url or found.binary), detail or mongod.WAYS_OUT
+    root = os.geteuid() == 0
+    yield "root (else the agent polls)", root, "" if root else "start with sudo to see everything"
+    btf = Path("/sys/kernel/btf/vmlinux").exists()
+    yield "kernel type information (BTF)", btf, "" if btf else "the agent falls back to polling"
+    libbpf = bool(ctypes.util.find_library("bpf"))
+    yield "libbpf", libbpf, "" if libbpf else "apt-get install libbpf1"
+    free = port_is_free(port)
+    yield f"port {port} is free", free, "" if free else "something listens there: --port"
+    at = home.path if home.path.exists() else Path(home.path.anchor)
+    space = shutil.disk_usage(at).free
+    yield "2 GiB of free disk", space >= LEAST_FREE_BYTES, f"{space >> 20} MiB at {at}"
+
+
+def report(home: Home, port: int) -> int:
+    """Print the checks; return 0 when nothing that is needed is missing."""
+    needed_missing = False
+    for what, good, detail in checks(home, port):
+        print(f"{'ok     ' if good else 'MISSING'}  {what}" + (f": {detail}" if detail else ""))
+        if not good and (what.startswith(("Python", "MongoDB"))):
+            needed_missing = True
+    return 1 if needed_missing else 0

@@ -1,0 +1,99 @@
+"""Certificates of everything on this machine, issued by the local authority and renewed in time."""
+
+import datetime as dt
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from chassis.tls import LIFETIME, Authority, Identity, local_names
+from cli.homes import Home
+
+SERVICES = ("store", "modeler", "detector", "gateway")
+RENEW_BEFORE = LIFETIME / 3
+
+
+class EnrolError(Exception):
+    """A certificate cannot be made; says why."""
+
+
+def signing_key(environment: Mapping[str, str]) -> bytes:
+    """Return the public signing key of the agent, which makes its key itself.
+
+    Raises:
+        EnrolError: the agent cannot.
+    """
+    run = subprocess.run(
+        [sys.executable, "-m", "agent", "--print-signing-key"],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    try:
+        key = bytes.fromhex(run.stdout.strip())
+    except ValueError:
+        key = b""
+    if run.returncode or len(key) != 32:  # noqa: PLR2004  (an Ed25519 key)
+        raise EnrolError(f"the agent made no signing key: {run.stderr.strip()[-500:]}")
+    return key
+
+
+def host_id(home: Home) -> str:
+    """Return the random id of this host, made at the first enrolment."""
+    path = home.agent / "host_id"
+    if path.exists():
+        return path.read_text(encoding="ascii").strip()
+    home.agent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = secrets.token_hex(16)
+    path.write_text(f"{fresh}\n", encoding="ascii")
+    return fresh
+
+
+def _good(folder: Path, authority: Authority) -> bool:
+    """Whether the certificate in `folder` is ours and has more than a third of its life left."""
+    try:
+        certificate = Identity(folder).certificate()
+        ca = (folder / "ca.pem").read_bytes()
+    except (OSError, ValueError):
+        return False
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    if ca != authority.certificate.public_bytes(Encoding.PEM):
+        return False
+    return certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > RENEW_BEFORE
+
+
+def renew_services(home: Home, owner: tuple[int, int] | None, *, always: bool = False) -> None:
+    """Issue the services' certificates where they are missing, foreign, or two thirds over."""
+    authority = Authority.open(home.ca)
+    for role in SERVICES:
+        folder = home.tls(role)
+        if always or not _good(folder, authority):
+            names = local_names() if role == "gateway" else ()
+            authority.issue(folder, role, names=names)
+        own(folder, owner)
+
+
+def renew_host(home: Home, herd: str, key: bytes, *, always: bool = False) -> None:
+    """Issue this host's certificate where it is missing, foreign, of another herd, or due."""
+    authority = Authority.open(home.ca)
+    folder = home.agent / "tls"
+    if not always and _good(folder, authority):
+        peer = Identity(folder).peer()
+        if (peer.herd, peer.signing_key) == (herd, key):
+            return
+    authority.issue(folder, "host", host_id=host_id(home), herd=herd, signing_key=key)
+
+
+def own(folder: Path, owner: tuple[int, int] | None) -> None:
+    """Give a folder and all in it to a user."""
+    if owner is None:
+        return
+    import os
+
+    os.chown(folder, *owner)
+    for path in folder.rglob("*"):
+        os.chown(path, *owner, follow_symlinks=False)

@@ -1,0 +1,48 @@
+"""`nightherd replay`: hands recorded batches to the agent, with an importer's certificate."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chassis.tls import Authority
+from cli.homes import Home
+from cli.up import environment
+
+
+def run_replay(home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float) -> int:
+    """Replay `files` into the services that run on this machine; return the exit status."""
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        print(f"nightherd: no such file: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    try:
+        ports = json.loads((home.state / "ports.json").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        print(f"nightherd: nothing runs from {home.path}: start `nightherd up`", file=sys.stderr)
+        return 4
+    identity = host_id or _identity(files)
+    folder = home.path / "imports" / identity
+    Authority.open(home.ca).issue(folder / "tls", "importer", herd=herd)
+    settings = {
+        "dir": str(folder),
+        "tls_dir": str(folder / "tls"),
+        **{name: f"127.0.0.1:{port}" for name, port in ports.items()},
+    }
+    command = [sys.executable, "-m", "agent", "replay", "--host-id", identity, "--herd", herd]
+    command += ["--events-per-second", str(rate), "--", *map(str, files)]
+    return subprocess.run(command, env=environment("agent", **settings), check=False).returncode
+
+
+def _identity(files: Sequence[Path]) -> str:
+    """Return an id that follows from what is imported: importing twice changes nothing.
+
+    The same files make the same host; its spool in the home knows what was sent.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"import-{digest.hexdigest()[:16]}"

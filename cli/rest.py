@@ -1,0 +1,92 @@
+"""Questions to the gateway from a terminal."""
+
+import base64
+import json
+import os
+import ssl
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from cli.homes import Home
+
+TIMEOUT_S = 60.0
+
+
+class RestError(Exception):
+    """The gateway did not answer as asked; says why and what to do."""
+
+
+class Gateway:
+    """The REST API of one gateway."""
+
+    def __init__(self, home: Home, url: str = "", user: str = "admin", password: str = "") -> None:
+        """Reach `url` (default: this machine's) as `user`; the password is read from the home."""
+        self._base = (url or f"https://localhost:{_port(home)}").rstrip("/")
+        secret = password or os.environ.get("NIGHTHERD_ADMIN_PASSWORD", "")
+        if not secret:
+            try:
+                secret = home.password_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise RestError(
+                    f"no password: {home.password_file}: {error.strerror} (is Nightherd up here, "
+                    "and may you read it? else set NIGHTHERD_ADMIN_PASSWORD)"
+                ) from None
+        token = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}", "Accept": "*/*"}
+        ca = os.environ.get("NIGHTHERD_CA", str(home.ca / "ca.pem"))
+        try:
+            self._context = ssl.create_default_context(cafile=ca)
+        except OSError as error:
+            raise RestError(f"{ca}: {error.strerror} (set NIGHTHERD_CA)") from None
+
+    def get(self, path: str, **query: Any) -> tuple[Any, int]:
+        """Return the JSON answer and Total-Count (-1 when there is none).
+
+        Raises:
+            RestError: it was refused, or nobody answers.
+        """
+        with self.open(path, **query) as answer:
+            return json.load(answer), int(answer.headers.get("Total-Count") or -1)
+
+    def open(self, path: str, **query: Any) -> Any:
+        """Open an answer to read from.
+
+        Raises:
+            RestError: it was refused, or nobody answers.
+        """
+        given = {k: v for k, v in query.items() if v not in (None, "", (), [])}
+        url = f"{self._base}/api/v1/{path}"
+        if given:
+            url += "?" + urllib.parse.urlencode(given, doseq=True)
+        request = urllib.request.Request(url, headers=self._headers)  # noqa: S310  (https only)
+        try:
+            return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._context)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            raise RestError(_problem(error)) from None
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise RestError(f"{self._base} does not answer: {reason} (is Nightherd up?)") from None
+
+
+def _problem(error: urllib.error.HTTPError) -> str:
+    try:
+        document = json.load(error)
+        return f"{error.code}: {document.get('detail') or document.get('title')}"
+    except (ValueError, AttributeError):
+        return f"{error.code}: {error.reason}"
+
+
+def _port(home: Home) -> int:
+    try:
+        return int((home.state / "port").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 8083
+
+
+def fail(message: object, status: int = 1) -> None:
+    """Say why and end."""
+    print(f"nightherd: {message}", file=sys.stderr)
+    raise SystemExit(status)
