@@ -19,7 +19,7 @@ from services.modeler.repository.locks import Lease
 from services.modeler.repository.models import Models
 
 log = structlog.get_logger()
-LONGEST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 2.0
 HELD_S = 30.0
 
 
@@ -59,8 +59,9 @@ class Caretaker:
         span = self._calendar.span(now_ns // clock.NS)
         for standing in await self._models.to_judge(span):
             await self._judge(standing, span, now_ns)
-        for standing in await self._models.untold():
-            count = await self._lessons.count(standing.herd, standing.service)
+        untold = await self._models.untold()
+        counts = await self._lessons.counts([(s.herd, s.service) for s in untold])
+        for standing, count in zip(untold, counts, strict=True):
             if standing.revision == 0 or count != standing.told_count:
                 async with self._models.changing() as change:
                     now = await change.get(standing.herd, standing.service)

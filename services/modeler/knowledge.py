@@ -9,7 +9,7 @@ from behaviour.model import ACTIVE, Model, State, by_facet
 from chassis import clock
 from chassis.errors import InvalidArgumentError, NotFoundError
 from nightherd.modeler.v1 import modeler_service_pb2 as service_pb
-from services.modeler.domain.lifecycle import FROZEN, may_set
+from services.modeler.domain.lifecycle import AUTOMATIC, FROZEN, may_set
 from services.modeler.domain.standing import Standing
 from services.modeler.repository.lessons import Lessons
 from services.modeler.repository.models import Models
@@ -78,8 +78,8 @@ class Knowledge:
                 raise ModelQueryError(f"at most {MAX_VALUES} values may be asked for at once")
             if values:
                 query[field] = {"$in": list(values)}
-        if len(request.search) > MAX_SEARCH:
-            raise ModelQueryError(f"a search text has at most {MAX_SEARCH} characters")
+        if len(request.search) > MAX_SEARCH or "\0" in request.search:
+            raise ModelQueryError(f"a search text has at most {MAX_SEARCH} characters, none NUL")
         if request.search:
             # $and: `service` may be asked for twice.
             found = {"service": {"$regex": re.escape(request.search), "$options": "i"}}
@@ -105,7 +105,7 @@ class Knowledge:
                     wanted = replace(
                         standing,
                         state=state,
-                        changed_by=by,
+                        changed_by="" if state in AUTOMATIC else by,
                         state_ns=clock.wall_ns(),
                         frozen=standing.frozen if state in FROZEN else 0,
                         told_count=len(behaviours),

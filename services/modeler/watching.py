@@ -104,7 +104,7 @@ class _Report:
 
     def __init__(self, detectors: Detectors, detector_id: str, token: str, applied: int) -> None:
         self._detectors, self._detector_id, self._token = detectors, detector_id, token
-        self._applied = applied
+        self._applied, self._noted = applied, False
 
     async def follow(self, requests: AsyncIterator[pb.WatchModelsRequest]) -> None:
         """Return when the detector leaves."""
@@ -126,4 +126,6 @@ class _Report:
             await asyncio.sleep(REFRESH_S)
 
     async def _say(self) -> None:
-        await self._detectors.seen(self._detector_id, self._token, self._applied)
+        note = self._detectors.seen if self._noted else self._detectors.came
+        await note(self._detector_id, self._token, self._applied)
+        self._noted = True

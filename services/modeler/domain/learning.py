@@ -8,6 +8,11 @@ from nightherd.event.v1 import event_pb2 as events
 from services.modeler.domain.calendar import Calendar
 from services.modeler.domain.evidence import Evidence, merge, smallest
 
+LONGEST_SERVICE = 4096
+"""A service is a unit or a path; what is longer is neither."""
+LAST_SECOND = 253_402_300_799
+"""The last one of the year 9999: the last a Timestamp can tell."""
+
 
 class Learned(NamedTuple):
     """What identifies a behaviour document."""
@@ -60,6 +65,7 @@ def lesson(body: events.EventBatch, herd: str, host_id: str, calendar: Calendar)
     found = Lesson()
     images = body.images
     services = [image.service if has_model(image) else "" for image in images]
+    services = [service if len(service) <= LONGEST_SERVICE else "" for service in services]
     if not any(services):
         return found
     now: dict[tuple[str, Behaviour], set[int]] = {}
@@ -71,6 +77,8 @@ def lesson(body: events.EventBatch, herd: str, host_id: str, calendar: Calendar)
             continue
         service = services[actor]
         seconds = event.event_time.seconds
+        if not 0 <= seconds <= LAST_SECOND:
+            continue
         _see(found, Sight(herd, service, host_id), seconds, calendar)
         if _ambiguous(event):
             continue

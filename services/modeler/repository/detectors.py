@@ -21,14 +21,19 @@ class Detectors:
         """Return a name for one stream: an old stream's end must not remove the new one."""
         return secrets.token_hex(8)
 
-    async def seen(self, detector_id: str, token: str, applied: int) -> None:
-        """Note that a detector is there and works with revision `applied`."""
+    async def came(self, detector_id: str, token: str, applied: int) -> None:
+        """Note that a detector opened a stream, here or at another replica before."""
         fields = {
             "token": token,
             "applied": {"$literal": applied},
             "seen": "$$NOW",
         }
         await self._detectors.update_one({"_id": detector_id}, [{"$set": fields}], upsert=True)
+
+    async def seen(self, detector_id: str, token: str, applied: int) -> None:
+        """Note that it is still there; one that is gone does not come back by this."""
+        fields = {"applied": {"$literal": applied}, "seen": "$$NOW"}
+        await self._detectors.update_one({"_id": detector_id, "token": token}, [{"$set": fields}])
 
     async def gone(self, detector_id: str, token: str) -> None:
         """Note that a detector's stream ended."""

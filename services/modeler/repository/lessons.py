@@ -5,7 +5,7 @@ sights: _id host and model; m model; herd, service, host; first, last in seconds
 spans: _id model and span; m model; d span number: the service was active in it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from behaviour.behaviours import Behaviour
@@ -75,7 +75,9 @@ class Lessons:
 
     async def prepare(self) -> None:
         """Make the indexes."""
-        await self._behaviours.create_indexes([IndexModel([("m", ASCENDING), ("f", ASCENDING)])])
+        await self._behaviours.create_indexes(
+            [IndexModel([("m", ASCENDING), ("f", ASCENDING), ("s", ASCENDING)])]
+        )
         await self._sights.create_indexes([IndexModel([("m", ASCENDING)])])
         await self._spans.create_indexes([IndexModel([("m", ASCENDING), ("d", ASCENDING)])])
 
@@ -94,13 +96,20 @@ class Lessons:
         key = model_id(herd, service)
         found: list[Known] = []
         for facets in ({"$ne": int(pb.FACET_WRITES)}, int(pb.FACET_WRITES)):
-            cursor = self._behaviours.find({"m": key, "f": facets}).limit(MOST_BEHAVIOURS)
+            cursor = self._behaviours.find({"m": key, "f": facets}).sort("s", ASCENDING)
+            cursor = cursor.limit(MOST_BEHAVIOURS)
             found += [_known(row) async for row in cursor]
         return found
 
-    async def count(self, herd: str, service: str) -> int:
-        """Return how many behaviours a model has."""
-        return await self._behaviours.count_documents({"m": model_id(herd, service)})
+    async def counts(self, models: Sequence[tuple[str, str]]) -> list[int]:
+        """Return for each (herd, service) how many behaviours it has."""
+        keys = [model_id(*model) for model in models]
+        pipeline: list[dict[str, Any]] = [
+            {"$match": {"m": {"$in": keys}}},
+            {"$group": {"_id": "$m", "count": {"$sum": 1}}},
+        ]
+        found = {row["_id"]: row["count"] async for row in self._behaviours.aggregate(pipeline)}
+        return [found.get(key, 0) for key in keys]
 
     async def spans(self, herd: str, service: str) -> list[int]:
         """Return the spans in which a service was active, ascending."""

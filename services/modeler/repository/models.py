@@ -19,7 +19,7 @@ from services.modeler.domain.standing import Standing
 from services.modeler.repository.locks import Lease
 from services.modeler.repository.names import SEPARATOR, model_id
 
-HELD_S = 10.0
+HELD_S = 5.0
 RETRY_S = 0.02
 
 

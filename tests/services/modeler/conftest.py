@@ -76,7 +76,7 @@ class Modeler:
 class Watcher:
     def __init__(self, call, detector_id) -> None:
         self.call, self.detector_id = call, detector_id
-        self.models, self.revision = {}, 0
+        self.models, self.revision, self.complete = {}, 0, False
 
     async def say(self, applied) -> None:
         await self.call.write(
@@ -86,11 +86,12 @@ class Watcher:
     async def until(self, holds) -> None:
         """Take messages until `holds(self)`."""
         async with asyncio.timeout(20):
-            while not (self.revision and holds(self)):
+            while not (self.complete and holds(self)):
                 response = await self.call.read()
                 for model in response.models:
                     self.models[model.herd, model.service] = model
                 self.revision = max(self.revision, response.revision)
+                self.complete |= response.complete
 
 
 @pytest.fixture
