@@ -21,6 +21,7 @@ from delivery.session import (
     Handler,
     ProtocolError,
     Session,
+    StoppingError,
     hello,
     welcome,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Paces",
     "ProtocolError",
     "Session",
+    "StoppingError",
     "receive",
 ]
 
@@ -59,6 +61,7 @@ async def receive(
     *,
     decode: bool = False,
     paces: Paces | None = None,
+    stopping: asyncio.Event | None = None,
 ) -> AsyncIterator[pb.ReceiverMessage]:
     """Serve one agent's stream until it ends.
 
@@ -69,13 +72,16 @@ async def receive(
         limits: what is taken; told in the Welcome.
         decode: see that bodies are EventBatches before they are handed on.
         paces: shared by all streams of a server, so that a host gains nothing by opening several.
+        stopping: when set, no more is read; what was read is settled and the stream ends.
 
     Raises:
         ProtocolError: the first message is no Hello, of an unknown version, or a later one is
             nothing that may come.
         ForeignHelloError: the Hello speaks for another host.
+        StoppingError: `stopping` was set; another server, or this one later, goes on.
         NightherdError: what the handler raised.
     """
+    stopping = stopping or asyncio.Event()
     incoming = aiter(messages)
     session = await hello(incoming, peer)
     wanted = await handler.welcome(session)
@@ -84,6 +90,7 @@ async def receive(
     reader = _Reader(session, handler, limits, pace, wanted, decode=decode)
     reading = asyncio.create_task(reader.run(incoming))
     beat = asyncio.create_task(_beat(session, handler))
+    end = asyncio.create_task(_end(stopping, reading))
     try:
         while (item := await reader.queue.get()) is not None:
             await item.task
@@ -93,10 +100,12 @@ async def receive(
             yield pb.ReceiverMessage(
                 receipt=pb.Receipt(chain_id=item.chain_id, settled_through=item.number)
             )
+        if stopping.is_set():
+            raise StoppingError("the server is stopping; connect again")
         await reading  # raises what ended it, if it was not the agent
     finally:
         # Nobody hears a receipt any more; what is not settled yet will be sent again.
-        await _cancelled(reading, beat, *reader.pending)
+        await _cancelled(reading, beat, end, *reader.pending)
 
 
 async def _cancelled(*tasks: "asyncio.Future[None]") -> None:
@@ -105,6 +114,11 @@ async def _cancelled(*tasks: "asyncio.Future[None]") -> None:
     for task in tasks:
         with suppress(asyncio.CancelledError, Exception):
             await task
+
+
+async def _end(stopping: asyncio.Event, reading: "asyncio.Future[None]") -> None:
+    await stopping.wait()
+    reading.cancel()
 
 
 async def _beat(session: Session, handler: Handler) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 from google.protobuf.message import DecodeError
 
 from chassis import clock
-from chassis.errors import InvalidArgumentError, PermissionDeniedError
+from chassis.errors import InvalidArgumentError, PermissionDeniedError, UnavailableError
 from chassis.tls import Peer
 from delivery.checks import CHAIN_ID_BYTES, Checked, Limits, RejectedError, is_host_id
 from nightherd.event.v1 import delivery_pb2 as pb
@@ -28,6 +28,12 @@ class ForeignHelloError(PermissionDeniedError):
     """The Hello names another host than the certificate."""
 
     reason = "FOREIGN_HELLO"
+
+
+class StoppingError(UnavailableError):
+    """The server stops; nothing of the stream is lost."""
+
+    reason = "STOPPING"
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

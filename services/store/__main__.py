@@ -51,6 +51,7 @@ async def serve(settings: Settings) -> None:
         async with server:
             parts = (chains, hosts, findings, aside)
             await serve_until(until_terminated(), server, client, parts)
+            servicer.stop()
     finally:
         appending.cancel()
         with contextlib.suppress(asyncio.CancelledError):

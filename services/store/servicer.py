@@ -1,5 +1,6 @@
 """The store's RPCs: unpack, call, pack."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,15 +27,26 @@ class Servicer(StoreServiceServicer):
         self._receiving, self._findings, self._questions = receiving, findings, questions
         self._limits = Limits()
         self._paces = Paces(self._limits.batches_per_second)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Settle what was read and end the agents' streams, which would never end by themselves."""
+        self._stopping.set()
 
     async def AppendBatches(
         self, request_iterator: AsyncIterator[pb.AppendBatchesRequest], context: Any
     ) -> AsyncIterator[pb.AppendBatchesResponse]:
         """Keep an agent's batches."""
         messages = _unwrapped(request_iterator)
-        async for said in receive(
-            messages, peer(context), self._receiving, self._limits, paces=self._paces
-        ):
+        stream = receive(
+            messages,
+            peer(context),
+            self._receiving,
+            self._limits,
+            paces=self._paces,
+            stopping=self._stopping,
+        )
+        async for said in stream:
             yield pb.AppendBatchesResponse(message=said)
 
     async def RecordFindings(

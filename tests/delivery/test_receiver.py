@@ -7,7 +7,7 @@ import pytest
 from chassis.errors import UnavailableError
 from chassis.tls import Peer
 from delivery.checks import Limits
-from delivery.receiver import ForeignHelloError, Paces, ProtocolError, receive
+from delivery.receiver import ForeignHelloError, Paces, ProtocolError, StoppingError, receive
 from nightherd.event.v1 import delivery_pb2 as pb
 from tests.builders import CHAIN, HOST, a_chain, sealed_batch
 
@@ -181,3 +181,22 @@ async def test_streams_of_one_host_share_its_pace():
     begun = asyncio.get_running_loop().time()
     await paces.of(HOST).wait()
     assert asyncio.get_running_loop().time() > begun
+
+
+async def test_a_server_that_stops_settles_what_it_read_and_ends_the_stream():
+    stopping, heard, handler = asyncio.Event(), [], Notes()
+
+    async def say():
+        yield hello()
+        for message in batches(*a_chain([None] * 4)):
+            yield message
+        stopping.set()
+        await asyncio.Event().wait()  # an agent's stream never ends by itself
+
+    async def talk_until_stopped():
+        async for said in receive(say(), PEER, handler, Limits(), stopping=stopping):
+            heard.append(said)
+
+    with pytest.raises(StoppingError):
+        await asyncio.wait_for(talk_until_stopped(), 10)
+    assert receipts(heard) == sorted(handler.done) == [1, 2, 3, 4]

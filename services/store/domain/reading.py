@@ -13,6 +13,10 @@ TOLD = frozenset({"host_facts", "agent_status", "gap"})
 """Kinds of events that the store itself reads."""
 
 
+MAX_GAPS = 500
+"""Gaps of one batch that are listed; an agent that lies may send any number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one batch says."""
@@ -49,7 +53,7 @@ def read(checked: Checked) -> Reading:
             facts = max(facts or (-1, event.host_facts), (time, event.host_facts), key=_time)
         elif kind == "agent_status":
             status = max(status or (-1, event.agent_status), (time, event.agent_status), key=_time)
-        else:
+        elif len(gaps) < MAX_GAPS:
             gaps.append((place, event.gap))
     return Reading(facts, status, tuple(gaps))
 

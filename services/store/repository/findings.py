@@ -23,6 +23,8 @@ from nightherd.detector.v1 import finding_pb2 as pb
 
 DUPLICATE = 11000
 MAX_HOSTS = 10_000
+MAX_TEXT = 64 << 10
+"""Characters of a finding that can be searched for."""
 MAX_FILES = 1000
 """Files kept a view: what one action changes; the events have them all."""
 
@@ -65,7 +67,7 @@ def _text(finding: pb.Finding) -> str:
         parts += finding.alert.modified_files
     else:
         parts += finding.activity.modified_files
-    return "\n".join(show(part) for part in parts if part).lower()
+    return "\n".join(show(part) for part in parts if part).lower()[:MAX_TEXT]
 
 
 def _questions(finding: pb.Finding) -> dict[str, Any]:
@@ -185,7 +187,10 @@ class Findings:
         try:
             await self._occurrences.insert_many(documents, ordered=False)
         except BulkWriteError as error:
-            if any(e["code"] != DUPLICATE for e in error.details["writeErrors"]):
+            errors = error.details["writeErrors"]
+            if any(e["code"] != DUPLICATE for e in errors) or error.details.get(
+                "writeConcernErrors"
+            ):
                 raise
             new = error.details["nInserted"]
         for kind, collection in self._views.items():
