@@ -47,6 +47,7 @@ class Identifier:
         """Begin knowing nobody; feed it a snapshot first."""
         self.processes = Processes()
         self.sessions: dict[int, Session] = {}
+        self._led: dict[int, Session] = {}
         self._boot_id, self._names = boot_id, names
         self._wall_minus_boot_ns = 0
         self._tick = 0
@@ -271,7 +272,7 @@ class Identifier:
                 leader_pid,
                 record.boot_ns,
             )
-            self.sessions[record.session_id] = session
+            self.sessions[record.session_id] = self._led[leader_pid] = session
             self._told.append((record.boot_ns, process, session, False))
         process.session = session
         process.login_user_id = session.login_user_id
@@ -288,8 +289,9 @@ class Identifier:
             self._told.append((boot_ns, self.processes.get(session.leader_pid), session, False))
 
     def _end_sessions(self, process: Process, boot_ns: int) -> None:
-        session = process.session
-        if session is not None and session.leader_pid == process.pid and not session.over:
+        """End the session that `process` led: its monitor often is not in it by any record."""
+        session = self._led.pop(process.pid, None)
+        if session is not None and not session.over:
             session.over = True
             self._told.append((boot_ns, process, session, True))
 
@@ -369,7 +371,7 @@ class Identifier:
                     record.start_ns,
                     preexisting=True,
                 )
-                self.sessions[record.session_id] = session
+                self.sessions[record.session_id] = self._led[leader] = session
                 self._told.append((record.boot_ns, process, session, False))
             session.terminal = session.terminal or record.terminal
             process.session = session
