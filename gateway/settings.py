@@ -1,0 +1,35 @@
+"""What the gateway can be told."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from chassis.settings import MongoSettings
+
+
+class Settings(MongoSettings):
+    """NIGHTHERD_GATEWAY_… variables, or the table [gateway]."""
+
+    program: ClassVar[str] = "gateway"
+    model_config = SettingsConfigDict(env_prefix="NIGHTHERD_GATEWAY_")
+
+    listen: str = Field(default="127.0.0.1:8083", description="host:port to serve HTTPS on")
+    tls_dir: Path = Field(description="folder with ca.pem, cert.pem, key.pem of role gateway")
+    store: str = Field(default="127.0.0.1:8401", description="host:port of the store")
+    modeler: str = Field(default="127.0.0.1:8402", description="host:port of the modeler")
+    detector: str = Field(default="127.0.0.1:8403", description="host:port of the detector")
+    database: str = Field(default="nightherd_gateway", description="name of the database")
+    admin_password: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias="NIGHTHERD_ADMIN_PASSWORD",
+        description="password of the user admin; set at each start when given",
+    )
+    metrics_listen: str = Field(default="", description="host:port of /metrics; empty: none")
+    token_minutes: int = Field(default=30, ge=1, le=71580, description="life of a bearer token")
+    lockout_failures: int = Field(
+        default=10, ge=1, description="wrong passwords of one user from one address until a lockout"
+    )
+    lockout_seconds: int = Field(default=300, ge=1, description="how long a lockout lasts")
+    drain_seconds: float = Field(default=5, ge=0, description="grace for answers at the end")
