@@ -59,10 +59,8 @@ class Servicer(ModelerServiceServicer):
     ) -> pb.ListModelsResponse:
         """Return a page of models."""
         async with mongo_errors():
-            page, total = await self._knowledge.page(request)
-        return pb.ListModelsResponse(
-            models=[wire.summary(p, self._rule) for p in page], total_count=total
-        )
+            portraits, total = await self._knowledge.page(request)
+        return wire.page(portraits, total, self._rule)
 
     async def ListHostServices(
         self, request: pb.ListHostServicesRequest, context: Any

@@ -17,6 +17,8 @@ POLL_S = 0.2
 REFRESH_S = 2.0
 PART_BYTES = 1 << 20
 MAX_ID = 256
+NOTHING = -1
+"""Told when a stream begins: below 0, the revision of models that never changed."""
 
 
 class DetectorUnnamedError(InvalidArgumentError):
@@ -69,34 +71,36 @@ class Watching:
     async def _changes(
         self, ends: "set[asyncio.Task[bool] | asyncio.Task[None]]"
     ) -> AsyncIterator[pb.WatchModelsResponse]:
-        told, complete = -1, False
+        told = NOTHING
         while not any(task.done() for task in ends):
             async with mongo_errors():
                 revision = await self._models.revision()
                 if revision > told:
-                    # `told` is -1 at first: models without a revision come too.
+                    # A change made after `revision` was read may be among them; it comes again.
                     changed = await self._models.changed_since(told)
-                    async for response in self._parts(changed, complete=complete):
+                    async for response in self._parts(changed, told, revision):
                         yield response
-                    told, complete = revision, True
-                    yield pb.WatchModelsResponse(revision=revision, complete=True)
+                    told = revision
             await asyncio.wait(ends, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
 
     async def _parts(
-        self, changed: list[Standing], *, complete: bool
+        self, changed: list[Standing], told: int, revision: int
     ) -> AsyncIterator[pb.WatchModelsResponse]:
-        """Yield models in parts of about a megabyte; the revision comes after the last."""
-        part = pb.WatchModelsResponse(complete=complete)
-        size = 0
+        """Yield models in parts of about a megabyte; only the last one brings the new revision."""
+
+        def part() -> pb.WatchModelsResponse:
+            return pb.WatchModelsResponse(revision=max(told, 0), complete=told != NOTHING)
+
+        response, size = part(), 0
         for standing in changed:
             message = to_message(await self._knowledge.model(standing))
-            part.models.append(message)
+            if size and size + message.ByteSize() > PART_BYTES:
+                yield response
+                response, size = part(), 0
+            response.models.append(message)
             size += message.ByteSize()
-            if size >= PART_BYTES:
-                yield part
-                part, size = pb.WatchModelsResponse(complete=complete), 0
-        if part.models:
-            yield part
+        response.revision, response.complete = revision, True
+        yield response
 
 
 class _Report:

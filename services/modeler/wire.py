@@ -1,5 +1,7 @@
 """From what the modeler owns to messages."""
 
+from collections.abc import Iterable
+
 from behaviour.behaviours import Behaviour
 from behaviour.capabilities import Capability
 from chassis.clock import NS, to_timestamp
@@ -8,6 +10,8 @@ from nightherd.modeler.v1 import modeler_service_pb2 as service_pb
 from services.modeler.domain.lifecycle import Rule
 from services.modeler.knowledge import Portrait
 from services.modeler.repository.sights import HostServices
+
+PAGE_BYTES = 6 << 20
 
 
 def summary(portrait: Portrait, rule: Rule) -> pb.ModelSummary:
@@ -30,6 +34,18 @@ def summary(portrait: Portrait, rule: Rule) -> pb.ModelSummary:
         changed_by=standing.changed_by,
         waiting_for=rule.waiting_for(standing.state, standing.maturity),
     )
+
+
+def page(portraits: Iterable[Portrait], total: int, rule: Rule) -> service_pb.ListModelsResponse:
+    """Return a page of models; it ends early rather than outgrow a message."""
+    found, size = service_pb.ListModelsResponse(total_count=total), 0
+    for portrait in portraits:
+        model = summary(portrait, rule)
+        size += model.ByteSize()
+        if found.models and size > PAGE_BYTES:
+            break
+        found.models.append(model)
+    return found
 
 
 def _behaviour(behaviour: Behaviour) -> pb.Behaviour:

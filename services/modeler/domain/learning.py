@@ -10,6 +10,8 @@ from services.modeler.domain.evidence import Evidence, merge, smallest
 
 LONGEST_SERVICE = 4096
 """A service is a unit or a path; what is longer is neither."""
+LONGEST_SUBJECT = 4 * 4096
+"""The longest path there is, each byte escaped; what is longer no kernel said."""
 LAST_SECOND = 253_402_300_799
 """The last one of the year 9999: the last a Timestamp can tell."""
 
@@ -84,6 +86,8 @@ def lesson(body: events.EventBatch, herd: str, host_id: str, calendar: Calendar)
             continue
         unit = calendar.unit(seconds)
         for behaviour in behaviours_of(event, images):
+            if len(behaviour.subject) > LONGEST_SUBJECT:
+                continue
             now.setdefault((service, behaviour), set()).add(unit)
     for (service, (facet, subject)), units in now.items():
         found.behaviours[Learned(herd, service, facet, subject)] = Evidence(

@@ -16,8 +16,8 @@ from services.modeler.domain.learning import Learned, Lesson, Sight
 from services.modeler.repository.names import SEPARATOR, behaviour_id, model_id
 
 DUPLICATE = 11000
-MOST_BEHAVIOURS = 20_000
-"""Most behaviours of one model that are read: acts first, then writes."""
+MOST_BEHAVIOURS, MOST_BYTES = 20_000, 2 << 20
+"""Most of a model's acts, and of its writes, that are read: it fits a document and a message."""
 Known = tuple[Behaviour, Evidence]
 
 
@@ -97,8 +97,12 @@ class Lessons:
         found: list[Known] = []
         for facets in ({"$ne": int(pb.FACET_WRITES)}, int(pb.FACET_WRITES)):
             cursor = self._behaviours.find({"m": key, "f": facets}).sort("s", ASCENDING)
-            cursor = cursor.limit(MOST_BEHAVIOURS)
-            found += [_known(row) async for row in cursor]
+            size = 0
+            async for row in cursor.limit(MOST_BEHAVIOURS):
+                size += len(row["s"].encode())
+                if size > MOST_BYTES:
+                    break
+                found.append(_known(row))
         return found
 
     async def counts(self, models: Sequence[tuple[str, str]]) -> list[int]:

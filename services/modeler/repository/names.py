@@ -1,6 +1,7 @@
 """Ids of the modeler's documents: they follow from what a document is about."""
 
 import hashlib
+import json
 
 from services.modeler.domain.learning import Learned
 
@@ -15,5 +16,6 @@ def model_id(herd: str, service: str) -> str:
 
 def behaviour_id(learned: Learned) -> str:
     """Id of a behaviour: of fixed length, for subjects can be long."""
-    content = SEPARATOR.join((learned.herd, learned.service, str(learned.facet), learned.subject))
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+    # JSON: a path may hold any separator, and must not pass for another service's.
+    content = json.dumps([learned.herd, learned.service, int(learned.facet), learned.subject])
+    return hashlib.sha256(content.encode()).hexdigest()[:40]

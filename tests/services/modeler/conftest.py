@@ -29,8 +29,8 @@ async def database(mongo_url):
 class Modeler:
     """What tests say to a modeler, as agent, as gateway and as detector."""
 
-    def __init__(self, address, tls) -> None:
-        self.address, self.tls = address, tls
+    def __init__(self, address, tls, database="") -> None:
+        self.address, self.tls, self.database = address, tls, database
         self._channel = Channel(address, tls.identity("gateway"), "modeler")
         self.stub = ModelerServiceStub(self._channel.get())
 
@@ -100,16 +100,16 @@ async def start(mongo_url, tls, database, free_port):
     started = []
 
     async def begin(**options):
-        settings = Settings(
-            listen=f"127.0.0.1:{free_port}",
-            tls_dir=tls.folder("modeler"),
-            NIGHTHERD_MONGO_URL=mongo_url,
-            database=database.name,
-            drain_seconds=0.2,
-            **options,
-        )
+        values = {
+            "listen": f"127.0.0.1:{free_port}",
+            "tls_dir": tls.folder("modeler"),
+            "NIGHTHERD_MONGO_URL": mongo_url,
+            "database": database.name,
+            "drain_seconds": 0.2,
+        }
+        settings = Settings(**values | options)
         task = asyncio.create_task(serve(settings))
-        modeler = Modeler(f"127.0.0.1:{free_port}", tls)
+        modeler = Modeler(f"127.0.0.1:{free_port}", tls, database.name)
         started.append((task, modeler))
         await modeler.ready()
         return modeler

@@ -197,3 +197,22 @@ async def test_capabilities_are_the_fifteen_of_the_contract(modeler):
     names = [c.name for c in answer.capabilities]
     assert len(names) == 15
     assert names == sorted(names)
+
+
+async def test_revisions_only_rise_and_many_models_come_in_parts(modeler):
+    long = ["/opt/" + "x" * 3000 + f"/{n}" for n in range(60)]
+    bodies = [
+        a_body(*((an_image(p, service=f"s{k}", pid=n + 1), an_event()) for n, p in enumerate(long)))
+        for k in range(10)
+    ]
+    await modeler.learn(a_chain(bodies))
+    async with modeler.watch() as detector:
+        seen = []
+        while not seen or not seen[-1].complete:
+            seen.append(await asyncio.wait_for(detector.call.read(), 10))
+        assert len(seen) > 1
+        assert {m.service for part in seen for m in part.models} == {f"s{k}" for k in range(10)}
+        active = await modeler.set_state("MANUAL_ACTIVE", "s3")
+        while seen[-1].revision < active.revision:
+            seen.append(await asyncio.wait_for(detector.call.read(), 10))
+        assert [p.revision for p in seen] == sorted(p.revision for p in seen)

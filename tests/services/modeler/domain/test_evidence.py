@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from services.modeler.domain.calendar import Calendar
 from services.modeler.domain.evidence import KEPT, Evidence, merge, smallest
-from services.modeler.domain.learning import Lesson, lesson
+from services.modeler.domain.learning import Learned, Lesson, lesson
 from services.modeler.learner import Known
+from services.modeler.repository.names import behaviour_id
 from tests.builders import T0, a_body, an_event, an_image, changes
 
 NUMBERS = st.lists(st.integers(0, 9), max_size=5).map(smallest)
@@ -63,9 +64,28 @@ def test_leaving_out_what_is_known_changes_nothing_however_small_the_memory(foun
     assert durable == learned(lessons, range(len(lessons)))
 
 
+def test_what_no_service_and_no_kernel_can_say_is_not_kept():
+    long = an_image("/" + "x" * 20_000)
+    nameless = an_image(service="s" * 5000, pid=2)
+    times = (-1, 253_402_300_800)
+    absurd = [(an_image(), an_event(time_ns=t * 1_000_000_000)) for t in times]
+    found = lesson(a_body((nameless, an_event()), *absurd), "default", "h", CALENDAR)
+    assert found == Lesson()
+    assert not lesson(a_body((long, an_event())), "default", "h", CALENDAR).behaviours
+
+
 @given(bodies())
 def test_repeating_what_was_noted_is_no_news(body):
     part = lesson(body, "default", "h", CALENDAR)
     known = Known(1000)
     known.note(part)
     assert known.news(part) == Lesson()
+
+
+NAMES = st.text("ab/\x1f\x00", max_size=4)
+
+
+@given(st.tuples(NAMES, NAMES, NAMES), st.tuples(NAMES, NAMES, NAMES))
+def test_no_two_behaviours_share_a_document(one, other):
+    first, second = (Learned(herd, service, 1, subject) for herd, service, subject in (one, other))
+    assert (behaviour_id(first) == behaviour_id(second)) == (one == other)
