@@ -15,6 +15,8 @@ from urllib.parse import quote_plus
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from chassis import mongo
 from chassis.channel import Channel
@@ -187,19 +189,20 @@ async def test_killed_stores_and_databases_lose_nothing_and_double_nothing(killa
 
 async def test_without_mongodb_it_waits_says_so_and_recovers_by_itself(killable, mongod, tls):
     mongod.kill()
-    with contextlib.suppress(TimeoutError):
-        await until_serving(killable.channel.get(), timeout_s=0.1)
+    options = [("grpc.ssl_target_name_override", "store.nightherd"), ("grpc.enable_retries", 0)]
+    credentials = tls.identity("gateway").channel_credentials()
+    async with aio.secure_channel(killable.address, credentials, options) as channel:
+        ask = StoreServiceStub(channel).ListHosts
+        with pytest.raises(aio.AioRpcError) as refused:
+            await ask(api.ListHostsRequest(), timeout=60, wait_for_ready=True)
+        health = await HealthStub(channel).Check(HealthCheckRequest())
+    assert refused.value.code().name == "UNAVAILABLE"
+    assert "MongoDB" in refused.value.details()
+    assert health.status == HealthCheckResponse.NOT_SERVING
     async with asyncio.timeout(60):
         while "MongoDB does not answer" not in killable.log_file.read_text():
             await asyncio.sleep(0.1)
     assert killable.process.poll() is None
-    options = [("grpc.ssl_target_name_override", "store.nightherd"), ("grpc.enable_retries", 0)]
-    credentials = tls.identity("gateway").channel_credentials()
-    async with aio.secure_channel(killable.address, credentials, options) as channel:
-        with pytest.raises(aio.AioRpcError) as refused:
-            await StoreServiceStub(channel).ListHosts(api.ListHostsRequest(), timeout=30)
-    assert refused.value.code().name == "UNAVAILABLE"
-    assert "MongoDB" in refused.value.details()
     mongod.start()
     await until_serving(killable.channel.get(), timeout_s=60)
     async with Deliverer(killable.address, tls.host(HOSTS[0]), HOSTS[0]) as stream:
