@@ -28,10 +28,8 @@ def events_of(record: AuditRecord, identifier: Identifier, boot_ns: int) -> Iter
     if record.kind in _REFUSED and not succeeded:
         yield _made(record, identifier, auth_failure=_failure(fields))
     elif record.kind == "USER_CMD" and succeeded:
-        use = events.PrivilegeUse(
-            command=redact_text(fields.get("cmd", b"")),
-            target_user="root",
-        )
+        # The record does not say whose rights were taken.
+        use = events.PrivilegeUse(command=redact_text(fields.get("cmd", b"")))
         yield _made(record, identifier, privilege_use=use)
     elif record.kind == "NETFILTER_CFG":
         yield _made(

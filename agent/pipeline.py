@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import structlog
 from agent import audit_events
 from agent.accounts import Accounts
 from agent.names import UserNames
+from agent.processes import Process
 from agent.sensors import OpenSensors
 from agent.sensors.records import (
     AuditRecord,
@@ -21,9 +23,12 @@ from agent.sensors.records import (
 )
 from agent.sensors.watchlist import WatchList
 from agent.spool import Evicted, Spool
+from agent.stages import guess
+from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
 from agent.stages.seal import Collector, Link, Sealer
+from agent.stages.sessions import PERSON
 from agent.stages.urgency import is_urgent
 from chassis import clock
 from chassis.counters import Counter, Gauge
@@ -40,6 +45,9 @@ TICK_S = 0.05
 STALL_NS = 2_000_000_000
 MOST_UNWRITTEN = 32
 """Batches kept in memory while the disk takes none."""
+MOST_WAITING = 20_000
+"""File changes that wait for a guess at who made them."""
+MOST_ADDRESS_LOOKS = 3
 _Gap = events.Gap
 _PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
 
@@ -93,6 +101,7 @@ class Pipeline:
         self._files = FileChanges()
         self._collector = Collector()
         self._accounts = Accounts()
+        self._waiting: deque[FileRecord] = deque(maxlen=MOST_WAITING)
         self._unwritten: list[tuple[delivery.SealedBatch, Link]] = []
         self._own_pid = os.getpid()
         self._last_tick_ns = clock.boot_ns()
@@ -119,7 +128,9 @@ class Pipeline:
         if now - self._last_tick_ns > STALL_NS:
             self._stalled(self._last_tick_ns, now)
         self._last_tick_ns = now
-        self._handle([record for sensor in self.sensors.sensors for record in sensor.drain()], now)
+        self._handle(self._drain(now), now)
+        while self._waiting and self._waiting[0].boot_ns <= now - guess.WAIT_NS:
+            self._guessed(self._waiting.popleft(), now)
         for made in self._files.due(now):
             self._changed(made, now)
         self.identifier.forget(now)
@@ -129,9 +140,25 @@ class Pipeline:
             self._write()
         processes_gauge.set(len(self.identifier.processes))
 
+    def _drain(self, now: int) -> list[Record]:
+        records: list[Record] = []
+        for sensor in tuple(self.sensors.sensors):
+            try:
+                records += sensor.drain()
+            except OSError as error:
+                self.sensors.sensors.remove(sensor)
+                sensor.close()
+                self.sensors.not_seen.append(f"The source {sensor.name} failed: {error}.")
+                log.error("source failed", source=sensor.name, why=str(error))  # noqa: TRY400
+                detail = "The source failed and was closed."
+                records.append(LossRecord(sensor.name, now, now, None, detail))
+        return records
+
     def finish(self) -> None:
         """Seal everything that is collected."""
         now = clock.boot_ns()
+        while self._waiting:
+            self._guessed(self._waiting.popleft(), now)
         for made in self._files.all():
             self._changed(made, now)
         if len(self._collector):
@@ -185,16 +212,33 @@ class Pipeline:
             known = self.identifier.processes.get(record.pid)
             if known is not None:
                 closed.append(known.image.exec_id)
-            image = self.identifier.exec(record).image
+            process = self.identifier.exec(record)
+            self._look_for_address(process, record.boot_ns)
+            image = process.image
             event = self._event(record.boot_ns, exact=record.exact)
             event.exec.requested_path = record.requested_path
             self._add(Made(image, event, is_urgent(image)), now)
         elif record.kind == "exit":
-            process = self.identifier.exit(record)
-            if process is not None:
-                closed.append(process.image.exec_id)
-                if process.executed:
-                    exits.append((record, process.image))
+            gone = self.identifier.exit(record)
+            if gone is not None:
+                closed.append(gone.image.exec_id)
+                if gone.executed:
+                    exits.append((record, gone.image))
+
+    def _look_for_address(self, process: Process, boot_ns: int) -> None:
+        """Ask a session's first programs where it came from: sshd tells them."""
+        session = process.session
+        if (
+            session is None
+            or session.kind != PERSON
+            or session.source_address
+            or session.address_looks >= MOST_ADDRESS_LOOKS
+        ):
+            return
+        session.address_looks += 1
+        if address := ssh_client_of(process.pid):
+            self.identifier.address_known(session.session_id, address, boot_ns)
+            self.identifier.refresh(process)
 
     def _exited(self, record: ProcessRecord, image: events.Image, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
@@ -206,20 +250,45 @@ class Pipeline:
         self._add(Made(image, event), now)
 
     def _file(self, record: FileRecord, now: int) -> None:
+        if not record.pid:
+            self._waiting.append(record)
+            return
+        process = self.identifier.processes.who(record.pid)
+        if process is None:
+            self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
+            return
+        several = self.identifier.images_this_tick(process)
+        sure = record.exact and not several
+        self._collect(
+            record,
+            self.identifier.refresh(process),
+            events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
+            tuple(each.exec_id for each in several),
+            now,
+        )
+
+    def _guessed(self, record: FileRecord, now: int) -> None:
+        """Collect a change whose source does not say who made it."""
+        found = guess.candidates(self.identifier.processes, record, self._own_pid)
+        self._collect(
+            record,
+            found[0] if found else None,
+            events.ATTRIBUTION_INFERRED if found else events.ATTRIBUTION_UNKNOWN,
+            tuple(each.exec_id for each in found),
+            now,
+        )
+
+    def _collect(
+        self,
+        record: FileRecord,
+        image: events.Image | None,
+        attribution: "events.Attribution.ValueType",
+        candidates: tuple[str, ...],
+        now: int,
+    ) -> None:
         entry = self.watch_list.entry_for(record.path)
         if entry is None and record.previous_path:
             entry = self.watch_list.entry_for(record.previous_path)
-        process = self.identifier.processes.who(record.pid) if record.pid else None
-        candidates: tuple[str, ...] = ()
-        if process is None:
-            image, attribution = None, events.ATTRIBUTION_UNKNOWN
-        else:
-            image, attribution = self.identifier.refresh(process), events.ATTRIBUTION_EXACT
-            several = process.candidates if len(process.candidates) > 1 else []
-            if several and several[0].start_time.seconds:
-                candidates = tuple(each.exec_id for each in several)
-            if not record.exact or candidates:
-                attribution = events.ATTRIBUTION_INFERRED
         made = self._files.add(
             record,
             image,
@@ -383,8 +452,8 @@ class Pipeline:
         self.tell(
             self.gap(
                 _Gap.CAUSE_SPOOL_EVICTION,
-                now,
-                now,
+                hole.first_ns - self._offset_ns if hole.first_ns else now,
+                hole.last_ns - self._offset_ns if hole.last_ns else now,
                 source="spool",
                 lost=hole.event_count,
                 detail=f"The spool is full: batches {hole.first} to {hole.last} were given up.",

@@ -70,6 +70,12 @@ class Processes:
         """Return who has, or had until lately, `pid`: for events without a time of their own."""
         return self._living.get(pid) or self._last_ended.get(pid)
 
+    def lately(self, since_ns: int) -> Iterator[Process]:
+        """Yield processes that began since then, ended ones too."""
+        for process in (*self._ended.values(), *self._living.values()):
+            if process.start_ns >= since_ns:
+                yield process
+
     def add(self, process: Process) -> None:
         """Add a process; one with the same pid must have ended unseen."""
         before = self._living.get(process.pid)

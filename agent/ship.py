@@ -28,9 +28,11 @@ shipped = Counter("nightherd_agent_batches_settled", "Batches that were settled"
 rejected = Counter("nightherd_agent_batches_rejected", "Batches that were refused", ["receiver"])
 
 PROTOCOL_VERSION = 1
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 12.8
 DEFAULT_WINDOW, DEFAULT_PER_SECOND = 8, 200
 HELLO_TIMEOUT_S = 20.0
+STEADY_S = 2.0
+"""A stream that lasted this long begins the back-off anew."""
 CERTIFICATE_CHECK_S = 30.0
 CURSOR_SAVE_S = 5.0
 
@@ -90,19 +92,20 @@ class Shipper:
                 await self._stream()
             except aio.AioRpcError as error:
                 reason = f"{error.code().name}: {error.details()}"
-            except (StreamEndedError, TimeoutError, OSError, ValueError) as error:
+            except (StreamEndedError, OSError, ValueError, asyncio.InvalidStateError) as error:
                 reason = str(error) or type(error).__name__
             else:
-                reason = "renewed certificate"
-            was_connected, self.connected = self.connected, False
+                reason = "our certificate was renewed"
+            lasted_s, was_connected = time.monotonic() - began, self.connected
+            self.connected = False
             if was_connected:
-                log.info("stream ended", receiver=self._receiver.name, why=reason[:300])
-            elif pause_s <= FIRST_PAUSE_S or pause_s >= LONGEST_PAUSE_S:
-                log.warning("not reached", receiver=self._receiver.name, why=reason[:300])
-            if time.monotonic() - began > LONGEST_PAUSE_S:
+                log.info("stream ended", receiver=self.name, why=reason[:300])
+            elif pause_s in (FIRST_PAUSE_S, LONGEST_PAUSE_S):
+                log.warning("not reached", receiver=self.name, why=reason[:300])
+            if was_connected and lasted_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S) if not was_connected else FIRST_PAUSE_S
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _stream(self) -> None:
         channel = self._channel.get()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agent import segments
 from agent.stages.seal import Link
+from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as pb
 
 SEGMENT_BYTES = 4 << 20
@@ -32,6 +33,8 @@ class Entry:
     offset: int
     size: int
     event_count: int
+    first_ns: int
+    last_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ class Evicted:
     first: int
     last: int
     event_count: int
+    first_ns: int = 0
+    last_ns: int = 0
+    """From which to which moment their events were, in wall ns; 0: not known."""
 
 
 class Spool:
@@ -97,8 +103,8 @@ class Spool:
                     continue
                 if self.link.number and number > self.link.number + 1:
                     self.damaged.append((self.link.number + 1, number - 1))
-                self._entries[number] = Entry(
-                    number, segment, record.offset, record.end - record.offset, header.event_count
+                self._entries[number] = _entry(
+                    header, segment, record.offset, record.end - record.offset
                 )
                 end = record.end
                 self.link = Link(self.chain_id, number, hashlib.sha256(batch.header).digest())
@@ -155,10 +161,8 @@ class Spool:
             os.ftruncate(self._file, offset)
             raise
         for batch, link, content in zip(batches, links, frames, strict=True):
-            count = pb.BatchHeader.FromString(batch.header).event_count
-            self._entries[link.number] = Entry(
-                link.number, self._segment, offset, len(content), count
-            )
+            header = pb.BatchHeader.FromString(batch.header)
+            self._entries[link.number] = _entry(header, self._segment, offset, len(content))
             offset += len(content)
             self.link = link
         self._sizes[self._segment] = offset
@@ -198,6 +202,8 @@ class Spool:
                     min(e.number for e in unsent),
                     max(e.number for e in unsent),
                     sum(e.event_count for e in unsent),
+                    min(e.first_ns for e in unsent),
+                    max(e.last_ns for e in unsent),
                 )
                 self._dropped[receiver].append(hole)
                 if receiver == "store":
@@ -257,6 +263,18 @@ class Spool:
             self.save_cursors()
             os.close(self._file)
             self._file = -1
+
+
+def _entry(header: pb.BatchHeader, segment: int, offset: int, size: int) -> Entry:
+    return Entry(
+        header.batch_number,
+        segment,
+        offset,
+        size,
+        header.event_count,
+        clock.from_timestamp(header.first_event_time),
+        clock.from_timestamp(header.last_event_time),
+    )
 
 
 def _write_all(fd: int, content: bytes) -> None:

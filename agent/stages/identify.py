@@ -115,7 +115,9 @@ class Identifier:
         self._name_service(process, rooted=self._heads_itself(process))
         process.image = self._image(process, record, script, before.exec_id)
         if process.candidates_tick != self._tick:
-            process.candidates, process.candidates_tick = [], self._tick
+            # What it ran until now may have done what this tick's file events tell.
+            process.candidates = [before] if process.executed else []
+            process.candidates_tick = self._tick
         process.candidates.append(process.image)
         process.executed = True
         return process
@@ -129,6 +131,11 @@ class Identifier:
             self._orphaned(child, process)
         self._end_sessions(process, record.boot_ns)
         return process
+
+    def images_this_tick(self, process: Process) -> list[events.Image]:
+        """Return what a process ran within this tick, when that is more than one image."""
+        several = process.candidates_tick == self._tick and len(process.candidates) > 1
+        return process.candidates if several else []
 
     # -- identity --------------------------------------------------------------------------------
 

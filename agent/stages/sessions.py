@@ -54,6 +54,8 @@ class Session:
     source_address: str = ""
     over: bool = False
     preexisting: bool = False
+    address_looks: int = 0
+    """How often its programs were asked where it came from."""
 
 
 def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)

@@ -154,7 +154,7 @@ def test_beyond_the_quota_unsent_batches_go_and_are_told(tmp_path, small_segment
         assert spool.link.number == batch_before + 1
     assert evicted[0].first == 1
     assert spool.first == evicted[-1].last + 1
-    assert [(h.first, h.last) for h in spool.holes("store", 1)][0] == (1, evicted[-1].last)
+    assert next((h.first, h.last) for h in spool.holes("store", 1)) == (1, evicted[-1].last)
     spool.close()
 
 

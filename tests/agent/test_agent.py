@@ -1,0 +1,204 @@
+"""The agent as a program, on this kernel, against a receiver over mTLS."""
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from chassis import clock
+from nightherd.event.v1 import event_pb2 as events
+from tests.agent.receiver import Receiver, assert_gapless
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST_ID = uuid.uuid4().hex
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the agent's full level needs root"),
+]
+
+
+class Agent:
+    def __init__(self, folder: Path, tls, port: int) -> None:
+        self._folder, self._tls, self._port = folder, tls, port
+        self._more: dict[str, str] = {}
+        self.process: asyncio.subprocess.Process | None = None
+        self.watched = folder / "watched"
+        self.watched.mkdir()
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
+            "NIGHTHERD_AGENT_DIR": str(self._folder / "agent"),
+            "NIGHTHERD_AGENT_TLS_DIR": str(self._folder / "tls"),
+            "NIGHTHERD_AGENT_STORE": f"127.0.0.1:{self._port}",
+            "NIGHTHERD_AGENT_WATCH_PATHS": f'["{self.watched}"]',
+        } | self._more
+
+    async def enrol(self) -> bytes:
+        process = await self._run("--print-signing-key", stdout=asyncio.subprocess.PIPE)
+        key = bytes.fromhex((await process.communicate())[0].decode())
+        self._tls.authority.issue(
+            self._folder / "tls", "host", host_id=HOST_ID, herd="default", signing_key=key
+        )
+        return key
+
+    async def _run(self, *arguments, **options):
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent", *arguments, env=self._environment(), cwd=ROOT, **options
+        )
+
+    async def start(self, **settings) -> None:
+        self._more = {f"NIGHTHERD_AGENT_{name.upper()}": value for name, value in settings.items()}
+        self.process = await self._run()
+
+    async def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+
+@asynccontextmanager
+async def an_agent(folder, tls, port):
+    agent = Agent(folder, tls, port)
+    try:
+        yield agent
+    finally:
+        if agent.process is not None and agent.process.returncode is None:
+            agent.process.kill()
+            await agent.process.wait()
+
+
+def told(receiver: Receiver):
+    """Every (image or None, event) the receiver has, in order."""
+    for number in sorted(receiver.batches):
+        raw = zstandard.ZstdDecompressor().decompress(receiver.batches[number].body)
+        body = events.EventBatch.FromString(raw)
+        for event in body.events:
+            yield (body.images[event.actor] if event.HasField("actor") else None), event
+
+
+def changed(receiver: Receiver, path: Path):
+    return [
+        (image, event)
+        for image, event in told(receiver)
+        if any(change.path == bytes(path) for change in event.file_change.changes)
+    ]
+
+
+def gaps(receiver: Receiver, cause) -> list[events.Gap]:
+    return [event.gap for _, event in told(receiver) if event.gap.cause == cause]
+
+
+async def run(*command: str) -> int:
+    process = await asyncio.create_subprocess_exec(*command)
+    await process.wait()
+    return process.pid
+
+
+async def test_what_happens_arrives_and_nothing_is_lost_by_kill_and_restart(
+    tmp_path, tls, free_port
+):
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    receiver = Receiver()
+    identity = tls.identity("store")
+    address = f"127.0.0.1:{free_port}"
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        key = await agent.enrol()
+        await agent.start()
+        async with receiver.serve(identity, address):
+            await receiver.until(
+                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver)), 40
+            )
+            file = agent.watched / "one"
+            began = clock.wall_ns()
+            pid = await run("/bin/sh", "-c", f"echo x > {file}", "--password=hunter2")
+            await receiver.until(lambda: changed(receiver, file))
+            print(f"from the change to the receiver: {(clock.wall_ns() - began) // 1_000_000} ms")
+            image, event = changed(receiver, file)[0]
+            assert image.pid == pid
+            assert event.attribution == events.ATTRIBUTION_EXACT
+            assert image.arguments[1:] == [
+                b"-c",
+                f"echo x > {file}".encode(),
+                b"--password=[redacted]",
+            ]
+        # The receiver is down: what happens now waits in the spool, through a kill.
+        waiting = agent.watched / "two"
+        await run("/bin/sh", "-c", f"echo x > {waiting}")
+        spool = tmp_path / "agent" / "spool"
+        await receiver.until(lambda: bytes(waiting) in _bodies(spool))
+        before = receiver.next
+        await agent.end(signal.SIGKILL)
+        await agent.start()
+        async with receiver.serve(identity, address):
+            await receiver.until(lambda: changed(receiver, waiting), 40)
+            await receiver.until(lambda: gaps(receiver, events.Gap.CAUSE_AGENT_DOWN))
+            assert await agent.end(signal.SIGTERM) == 0
+        assert receiver.next > before
+        assert_gapless(receiver.batches)
+        for batch in receiver.batches.values():
+            import hashlib
+
+            Ed25519PublicKey.from_public_bytes(key).verify(
+                batch.signature, hashlib.sha256(batch.header).digest()
+            )
+        states = [event.agent_status.state for _, event in told(receiver)]
+        assert events.AgentStatus.STATE_STOPPING in states
+        assert any(event.host_facts.kernel == os.uname().release for _, event in told(receiver))
+        everything = b"".join(path.read_bytes() for path in spool.glob("*.seg")) + _bodies(spool)
+        assert b"hunter2" not in everything
+
+
+def _bodies(spool: Path) -> bytes:
+    from agent import segments
+
+    return b"".join(
+        zstandard.ZstdDecompressor().decompress(record.batch().body)
+        for path in sorted(spool.glob("*.seg"))
+        for record in segments.read(path)
+    )
+
+
+async def test_a_stopped_agent_says_so_afterwards(tmp_path, tls, free_port):
+    receiver = Receiver()
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start()
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(lambda: receiver.batches, 40)
+            agent.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(2.6)
+            agent.process.send_signal(signal.SIGCONT)
+            await receiver.until(lambda: gaps(receiver, events.Gap.CAUSE_AGENT_STALLED))
+            gap = gaps(receiver, events.Gap.CAUSE_AGENT_STALLED)[0]
+            length = clock.from_timestamp(gap.end_time) - clock.from_timestamp(gap.start_time)
+            assert length > 2_000_000_000
+
+
+async def test_at_the_poll_level_actors_are_guessed_and_it_says_so(tmp_path, tls, free_port):
+    receiver = Receiver()
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start(level="poll")
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(
+                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver)), 40
+            )
+            file = agent.watched / "guessed"
+            pid = await run("/bin/sh", "-c", f"echo x > {file}; sleep 2.5")
+            await receiver.until(lambda: changed(receiver, file))
+            image, event = changed(receiver, file)[0]
+            assert event.attribution == events.ATTRIBUTION_INFERRED
+            assert image.pid == pid
+            assert image.exec_id in event.file_change.candidate_exec_ids
+            status = next(e.agent_status for _, e in told(receiver) if e.HasField("agent_status"))
+            assert status.level == events.LEVEL_POLL
+            assert any("guessed" in sentence for sentence in status.not_seen)
