@@ -139,11 +139,19 @@ class Batches:
     async def chain(
         self, host_id: str, chain_id: bytes, from_ns: int | None, to_ns: int | None
     ) -> AsyncIterator[Stored]:
-        """Yield one chain in the order of its numbers, forks behind the version they fork."""
+        """Yield one chain in the order of its numbers, forks behind the version they fork.
+
+        A span of sealed times means the stretch of numbers from the first to the last in it: a
+        clock that was set back within makes no hole.
+        """
         prefix = chain_key(host_id, chain_id)
-        query: dict[str, Any] = {"_id": {"$gt": f"{prefix}/", "$lt": f"{prefix}0"}}
+        ids = {"$gt": f"{prefix}/", "$lt": f"{prefix}0"}
         if span := _span(from_ns, to_ns):
-            query["s"] = span
+            ends = await self._ends({"_id": ids, "s": span})
+            if not ends:
+                return
+            ids = {"$gte": min(ends), "$lt": f"{max(ends)}0"}
+        query: dict[str, Any] = {"_id": ids}
         async for document in self._merged(query, "_id"):
             yield Stored(
                 document["n"],
@@ -152,6 +160,15 @@ class Batches:
                 bytes(document["b"]),
                 fork=FORK in document["f"],
             )
+
+    async def _ends(self, query: dict[str, Any]) -> list[str]:
+        """Return the lowest and the highest id of each day that match."""
+        ends: list[str] = []
+        for name in await self.days():
+            for direction in (ASCENDING, DESCENDING):
+                rows = self._database[name].find(query, {"_id": True}).sort("_id", direction)
+                ends += [row["_id"] async for row in rows.limit(1)]
+        return ends
 
     async def of_host(
         self, host_id: str, from_ns: int | None, to_ns: int | None

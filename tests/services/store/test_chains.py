@@ -120,6 +120,23 @@ async def test_given_up_batches_that_are_here_are_no_gap(store, tls):
     assert all(clock.from_timestamp(g.gap.start_time) == T0 for g in gaps)
 
 
+async def test_custody_of_a_span_is_whole_though_the_clock_was_set_back_within(store, tls):
+    sealed_ns = [T0 + n * DAY_NS for n in (0, 1, 9, 2, 3, 4)]
+    chain = []
+    for number, when in enumerate(sealed_ns, start=1):
+        chain.append(sealed_batch(None, number, chain[-1] if chain else None, sealed_ns=when))
+    await deliver(store.address, tls.host(), chain, HOST)
+    report = await store.stub.VerifyCustody(
+        api.VerifyCustodyRequest(
+            host_id=HOST,
+            from_time=clock.to_timestamp(T0 + DAY_NS),
+            to_time=clock.to_timestamp(T0 + 3 * DAY_NS),
+        )
+    )
+    assert report.intact
+    assert [(c.first, c.last, c.batch_count) for c in report.chains] == [(2, 5, 4)]
+
+
 async def test_an_index_that_hides_a_gap_does_not_hide_it(store, tls):
     gap = events.Gap(cause=events.Gap.CAUSE_KERNEL_DROP, lost=3)
     batch = sealed_batch(a_body((an_image(), an_event(gap=gap))))

@@ -208,7 +208,12 @@ async def test_without_mongodb_it_waits_says_so_and_recovers_by_itself(killable,
     async with Deliverer(killable.address, tls.host(HOSTS[0]), HOSTS[0]) as stream:
         await stream.hello([CHAIN])
         assert len(await stream.send(a_chain([None] * 3, host_id=HOSTS[0]))) == 3
-    assert killable.kill(signal.SIGTERM) == 0
+        # The open stream is ended in order; nobody waits for an agent to hang up.
+        ending = asyncio.create_task(asyncio.to_thread(killable.kill, signal.SIGTERM))
+        with pytest.raises(aio.AioRpcError) as ended:
+            await stream._read()
+        assert "stopping" in ended.value.details()
+        assert await ending == 0
 
 
 async def test_a_number_never_settles_over_one_that_was_not_stored(mongo_url):
