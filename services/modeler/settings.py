@@ -1,9 +1,9 @@
 """What the modeler can be told."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.settings import MongoSettings
@@ -34,8 +34,9 @@ class Settings(MongoSettings):
         default=50_000, ge=1, description="behaviours kept in memory to spare writes"
     )
 
-    @model_validator(mode="after")
-    def _spans_hold_units(self) -> Self:
-        if self.span_seconds < self.unit_seconds:
+    @field_validator("span_seconds")
+    @classmethod
+    def _holds_units(cls, span_seconds: int, others: ValidationInfo) -> int:
+        if span_seconds < others.data.get("unit_seconds", 1):
             raise ValueError("a span must be at least as long as a unit")
-        return self
+        return span_seconds
