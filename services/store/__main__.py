@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from chassis import logs, mongo
-from chassis.counters import serve_metrics
+from chassis.counters import MetricsServer, serve_metrics
 from chassis.readiness import serve_until
 from chassis.server import Server, until_terminated
 from chassis.settings import load
@@ -24,19 +24,44 @@ from services.store.settings import Settings
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM."""
-    client = mongo.connect(settings.mongo_url.get_secret_value())
-    # Acknowledged means: in the journal, and on a replica set on most members.
-    durable = mongo.WriteConcern(w="majority", j=True)
-    database = client.get_database(settings.database, write_concern=durable)
-    batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
-    findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
-    appender = Appender(batches, chains, hosts, findings, settings.group_batches)
-    servicer = Servicer(
-        Receiving(appender, chains, hosts, aside),
-        findings,
-        Questions(batches, chains, hosts, findings, aside),
-    )
+    """Serve until SIGTERM.
+
+    Raises:
+        SystemExit: no certificate, a port in use, or a URL that is none; the message says which.
+    """
+    with contextlib.ExitStack() as closing:
+        try:
+            client = mongo.connect(settings.mongo_url.get_secret_value())
+            closing.callback(client.close)
+            # Acknowledged means: in the journal, and on a replica set on most members.
+            durable = mongo.WriteConcern(w="majority", j=True)
+            database = client.get_database(settings.database, write_concern=durable)
+            batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
+            findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
+            appender = Appender(batches, chains, hosts, findings, settings.group_batches)
+            servicer = Servicer(
+                Receiving(appender, chains, hosts, aside),
+                findings,
+                Questions(batches, chains, hosts, findings, aside),
+            )
+            server, metrics = _listening(settings, servicer)
+        except (OSError, RuntimeError, ValueError, mongo.PyMongoError) as error:
+            raise SystemExit(f"store: cannot start: {error}") from error
+        if metrics is not None:
+            closing.callback(metrics.close)
+        appending = asyncio.create_task(appender.run())
+        try:
+            async with server:
+                parts = (chains, hosts, findings, aside)
+                await serve_until(until_terminated(), server, client, parts)
+                servicer.stop()
+        finally:
+            appending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await appending
+
+
+def _listening(settings: Settings, servicer: Servicer) -> tuple[Server, MetricsServer | None]:
     server = Server(
         settings.listen,
         Identity(settings.tls_dir),
@@ -45,20 +70,7 @@ async def serve(settings: Settings) -> None:
         drain_s=settings.drain_seconds,
         reflect=settings.reflection,
     )
-    metrics = serve_metrics(settings.metrics_listen)
-    appending = asyncio.create_task(appender.run())
-    try:
-        async with server:
-            parts = (chains, hosts, findings, aside)
-            await serve_until(until_terminated(), server, client, parts)
-            servicer.stop()
-    finally:
-        appending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await appending
-        client.close()
-        if metrics is not None:
-            metrics.close()
+    return server, serve_metrics(settings.metrics_listen)
 
 
 def main() -> None:

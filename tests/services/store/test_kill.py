@@ -259,3 +259,21 @@ async def test_a_number_never_settles_over_one_that_was_not_stored(mongo_url):
         await running
     await client.drop_database(database.name)
     client.close()
+
+
+@pytest.mark.parametrize("fault", ["port", "certificate", "url"])
+def test_what_prevents_the_start_is_said_in_one_line(tls, tmp_path, fault):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1] if fault == "port" else 0
+        folder = tmp_path if fault == "certificate" else tls.folder("store")
+        url = "mongodb://%zz" if fault == "url" else "mongodb://127.0.0.1:1"
+        store = Process(url, folder, port, tmp_path / "log")
+        store.start()
+        assert store.process.wait(timeout=60) == 1
+    said = (tmp_path / "log").read_text().strip().splitlines()
+    assert said[-1].startswith("store: cannot start: ")
+    assert not any(line.startswith("Traceback") for line in said)
