@@ -1,6 +1,6 @@
 """The three services behind the gateway."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -33,12 +33,12 @@ class Peers:
     @property
     def store(self) -> "StoreServiceAsyncStub":
         """The store."""
-        return cast("StoreServiceAsyncStub", StoreServiceStub(self._channels["store"].get()))
+        return StoreServiceStub(self._channels["store"].get())
 
     @property
     def modeler(self) -> "ModelerServiceAsyncStub":
         """The modeler."""
-        return cast("ModelerServiceAsyncStub", ModelerServiceStub(self._channels["modeler"].get()))
+        return ModelerServiceStub(self._channels["modeler"].get())
 
     async def health(self) -> dict[str, str]:
         """Return peer -> "serving", "not serving" or "unreachable"."""

@@ -102,7 +102,7 @@ def alert(record: pb.AlertRecord) -> dict[str, Any]:
             "accountID": show(record.account),
             "cluster": show(record.cluster),
             "region": show(record.region),
-            "port": what.port,
+            "port": what.port or None,
             "ip": show(what.address),
             "firstTime": _time(record, "first_time"),
             "hostID": found.host_id,
