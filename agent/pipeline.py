@@ -185,16 +185,14 @@ class Pipeline:
         self._tell_sessions(now)
         for file in sorted_records.files:
             self._file(file, now)
-        for exec_id in closed:
-            for made in self._files.ended(exec_id):
-                self._changed(made, now)
+        for made in [each for exec_id in closed for each in self._files.ended(exec_id)]:
+            self._changed(made, now)
         for socket in sorted_records.sockets:
             self._socket(socket, now)
         for ended, image in exits:
             self._exited(ended, image, now)
         for audit in sorted_records.audit:
-            for made in audit_events.events_of(audit, self.identifier, now):
-                self._add(made, now)
+            self._audit(audit, now)
         for loss in sorted_records.losses:
             self._lost(loss)
         self._tell_sessions(now)
@@ -210,8 +208,8 @@ class Pipeline:
             self.identifier.fork(record)
         elif record.kind == "exec":
             known = self.identifier.processes.get(record.pid)
-            if known is not None:
-                closed.append(known.image.exec_id)
+            if known is not None and known.known_image is not None:
+                closed.append(known.known_image.exec_id)
             process = self.identifier.exec(record)
             self._look_for_address(process, record.boot_ns)
             image = process.image
@@ -220,8 +218,8 @@ class Pipeline:
             self._add(Made(image, event, is_urgent(image)), now)
         elif record.kind == "exit":
             gone = self.identifier.exit(record)
-            if gone is not None:
-                closed.append(gone.image.exec_id)
+            if gone is not None and gone.known_image is not None:
+                closed.append(gone.known_image.exec_id)
                 if gone.executed:
                     exits.append((record, gone.image))
 
@@ -332,6 +330,10 @@ class Pipeline:
             event.listen.local_port = record.local_port
         image = self.identifier.refresh(process) if process is not None else None
         self._add(Made(image, event), now)
+
+    def _audit(self, record: AuditRecord, now: int) -> None:
+        for made in audit_events.events_of(record, self.identifier, now):
+            self._add(made, now)
 
     def _tell_sessions(self, now: int) -> None:
         for boot_ns, process, session, ended in self.identifier.session_news():

@@ -1,7 +1,7 @@
 """The processes of this host, as far as they matter for who did what."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from agent.stages.sessions import Session
@@ -9,7 +9,7 @@ from nightherd.event.v1 import event_pb2 as events
 
 KEPT_NS = 60_000_000_000
 """How long a process that ended can still be named for what it did."""
-MOST_ENDED = 50_000
+MOST_ENDED = 4096
 
 
 @dataclass(slots=True)
@@ -20,10 +20,12 @@ class Process:
     start_ns: int
     """When it was forked (boot clock)."""
     parent_pid: int
-    image: events.Image
-    """The program it runs, with who stands behind it."""
     session_leader: int
     """POSIX session id."""
+    known_image: events.Image | None = None
+    """`image`, once somebody asked for it: most forks exec before they do anything."""
+    make_image: Callable[[], events.Image] = events.Image
+    executable: bytes = b""
     session: Session | None = None
     """The audit session it belongs to, through everything; None outside any."""
     login_user_id: int | None = None
@@ -42,6 +44,17 @@ class Process:
     candidates: list[events.Image] = field(default_factory=list)
     """Images it ran within the current tick, when it ran several."""
     candidates_tick: int = -1
+
+    @property
+    def image(self) -> events.Image:
+        """The program it runs, with who stands behind it."""
+        if self.known_image is None:
+            self.known_image = self.make_image()
+        return self.known_image
+
+    @image.setter
+    def image(self, image: events.Image) -> None:
+        self.known_image = image
 
 
 class Processes:

@@ -45,7 +45,7 @@ def lock(folder: Path) -> int:
     return fd
 
 
-async def run(settings: Settings, version: str) -> None:
+async def run(settings: Settings, version: str) -> None:  # noqa: C901, PLR0915  (wiring)
     """Watch this host until SIGTERM."""
     lock(settings.dir)
     identity = Identity(settings.tls_dir)

@@ -98,14 +98,15 @@ class Identifier:
             # Its fork was not seen (lost, or before the agent).
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
-        before = process.image
+        # Of a mere fork nobody asked about, only its id may matter.
+        before = process.image if process.executed or not process.ancestors else None
         opener = process
         process.parent_pid = record.ppid
         process.terminal = record.terminal
         process.session_leader = record.session_leader
         process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
         self._follow_session(process, record, opener, record.pid)
-        if before.executable and process.executed:
+        if before is not None and before.executable and process.executed:
             process.ancestors = (_ancestor(before), *process.ancestors)[:MOST_ANCESTORS]
         script = script_of(
             record.executable, record.arguments, record.requested_path, record.working_directory
@@ -113,13 +114,15 @@ class Identifier:
         process.program = script or record.executable
         process.maintenance = process.maintenance or _is_package_manager(process.program)
         self._name_service(process, rooted=self._heads_itself(process))
-        process.image = self._image(process, record, script, before.exec_id)
+        process.image = self._image(
+            process, record, script, before.exec_id if before is not None else ""
+        )
         if process.candidates_tick != self._tick:
             # What it ran until now may have done what this tick's file events tell.
-            process.candidates = [before] if process.executed else []
+            process.candidates = [before] if before is not None and process.executed else []
             process.candidates_tick = self._tick
         process.candidates.append(process.image)
-        process.executed = True
+        process.executed, process.executable = True, record.executable
         return process
 
     def exit(self, record: ProcessRecord) -> Process | None:
@@ -144,7 +147,6 @@ class Identifier:
             pid=record.pid,
             start_ns=record.start_ns,
             parent_pid=record.ppid,
-            image=events.Image(),
             session_leader=record.session_leader,
             terminal=record.terminal,
         )
@@ -156,27 +158,33 @@ class Identifier:
             process.program = parent.program
             process.login_user_id = parent.login_user_id
             process.audit_session_id = parent.audit_session_id
-            if parent.image.executable:
+            process.executable = parent.executable
+            if parent.executable:
                 process.ancestors = (_ancestor(parent.image), *parent.ancestors)[:MOST_ANCESTORS]
-        process.image = self._fork_image(process, record, parent)
+        above = parent.image if parent is not None else None
+        offset = self._wall_minus_boot_ns
+        process.make_image = lambda: self._fork_image(process, record, above, offset)
         return process
 
     def _fork_image(
-        self, process: Process, record: ProcessRecord, parent: Process | None
+        self,
+        process: Process,
+        record: ProcessRecord,
+        above: events.Image | None,
+        offset_ns: int,
     ) -> events.Image:
-        """Return the image of a process that still runs its parent's program."""
+        """Return the image of a process that still runs its parent's program, `above`."""
         image = events.Image(
             exec_id=self._exec_id(record.pid, record.start_ns, record.boot_ns),
             pid=record.pid,
             ppid=record.ppid,
-            start_time=clock.to_timestamp(record.boot_ns + self._wall_minus_boot_ns),
+            start_time=clock.to_timestamp(record.boot_ns + offset_ns),
             user_id=record.user_id,
             effective_user_id=record.effective_user_id,
             user=self._names[record.effective_user_id],
             terminal=record.terminal,
         )
-        if parent is not None:
-            above = parent.image
+        if above is not None:
             image.parent_exec_id = above.exec_id
             image.executable = above.executable
             image.arguments.extend(above.arguments)
@@ -266,7 +274,7 @@ class Identifier:
             return
         session = self.sessions.get(record.session_id)
         if session is None:
-            executable = opener.image.executable if opener is not None else b""
+            executable = opener.executable if opener is not None else b""
             kind = kind_of_opener(executable)
             if kind == UNKNOWN and process.session is not None:
                 # Written by hand within a session: not a login. The person behind it stays.
@@ -334,7 +342,7 @@ class Identifier:
 
     def _orphaned(self, child: Process, parent: Process) -> None:
         """A parent ended: a child in a POSIX session of its own was made a daemon."""
-        if child.session is not None or child.terminal or not child.image.executable:
+        if child.session is not None or child.terminal or not child.executable:
             return
         daemonised = child.session_leader in (child.pid, parent.pid)
         if daemonised and services.unit_of(child.cgroup) is None:
@@ -364,7 +372,7 @@ class Identifier:
         if UNSET_ID not in (record.session_id, record.login_user_id):
             session = self.sessions.get(record.session_id)
             if session is None:
-                above = parent.image.executable if parent is not None else b""
+                above = parent.executable if parent is not None else b""
                 kind = kind_of_opener(record.executable)
                 leader = record.pid
                 if kind == UNKNOWN and kind_of_opener(above) != UNKNOWN:
@@ -398,7 +406,7 @@ class Identifier:
         orphan = record.ppid == 1 and not record.terminal
         self._name_service(process, rooted=orphan and record.session_leader == record.pid)
         process.image = self._image(process, record, script, process.image.parent_exec_id)
-        process.executed = True
+        process.executed, process.executable = True, record.executable
         self.processes.add(process)
 
 

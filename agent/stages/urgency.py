@@ -7,8 +7,9 @@ _PEOPLE = frozenset({events.PROVENANCE_INTERACTIVE, events.PROVENANCE_SCRIPTED})
 _PROGRAMS = frozenset(
     b"useradd adduser usermod userdel deluser groupadd addgroup groupmod groupdel delgroup passwd "
     b"chpasswd gpasswd chage newusers chsh chfn vipw vigr visudo sudo su pkexec doas crontab at "
-    b"batch systemctl service iptables ip6tables iptables-restore nft ufw firewall-cmd insmod modprobe "
-    b"docker podman nerdctl kubectl ssh-keygen setcap chattr reboot shutdown poweroff halt".split()
+    b"batch systemctl service iptables ip6tables iptables-restore nft ufw firewall-cmd insmod "
+    b"modprobe docker podman nerdctl kubectl ssh-keygen setcap chattr reboot shutdown "
+    b"poweroff halt".split()
 )
 
 

@@ -37,12 +37,14 @@ async def shipping(spool, port, tls):
 async def test_batches_arrive_in_order_and_the_cursor_follows(spool, tls):
     receiver = Receiver()
     append(spool, 5)
-    async with receiver.serve(tls.identity("store")) as server:
-        async with shipping(spool, server.port, tls) as shipper:
-            await receiver.until(lambda: spool.cursors["store"] == 5)
-            append(spool, 3)
-            shipper.wake()
-            await receiver.until(lambda: spool.cursors["store"] == 8)
+    async with (
+        receiver.serve(tls.identity("store")) as server,
+        shipping(spool, server.port, tls) as shipper,
+    ):
+        await receiver.until(lambda: spool.cursors["store"] == 5)
+        append(spool, 3)
+        shipper.wake()
+        await receiver.until(lambda: spool.cursors["store"] == 8)
     assert_gapless(receiver.batches)
     assert receiver.resent == 0
     assert receiver.hellos[0].host_id == HOST
@@ -112,21 +114,25 @@ async def test_a_renewed_certificate_begins_a_new_stream(spool, tls, monkeypatch
     monkeypatch.setattr(ship, "CERTIFICATE_CHECK_S", 0.05)
     append(spool, 1)
     receiver = Receiver()
-    async with receiver.serve(tls.identity("store")) as server:
-        async with shipping(spool, server.port, tls) as shipper:
-            await receiver.until(lambda: spool.cursors["store"] == 1)
-            tls.host(HOST)
-            append(spool, 1)
-            shipper.wake()
-            await receiver.until(lambda: len(receiver.hellos) == 2)
-            await receiver.until(lambda: spool.cursors["store"] == 2)
+    async with (
+        receiver.serve(tls.identity("store")) as server,
+        shipping(spool, server.port, tls) as shipper,
+    ):
+        await receiver.until(lambda: spool.cursors["store"] == 1)
+        tls.host(HOST)
+        append(spool, 1)
+        shipper.wake()
+        await receiver.until(lambda: len(receiver.hellos) == 2)
+        await receiver.until(lambda: spool.cursors["store"] == 2)
     assert_gapless(receiver.batches)
 
 
 async def test_a_server_of_another_role_gets_nothing(spool, tls):
     append(spool, 1)
     receiver = Receiver()
-    async with receiver.serve(tls.identity("modeler")) as server:
-        async with shipping(spool, server.port, tls):
-            await asyncio.sleep(1)
+    async with (
+        receiver.serve(tls.identity("modeler")) as server,
+        shipping(spool, server.port, tls),
+    ):
+        await asyncio.sleep(1)
     assert receiver.hellos == []
