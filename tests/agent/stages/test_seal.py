@@ -1,0 +1,87 @@
+import hashlib
+
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.stages import seal
+from agent.stages.fold import Made
+from agent.stages.seal import Collector, Host, Link, Sealer
+from chassis.tls import Peer
+from delivery.checks import Limits, check
+from nightherd.event.v1 import delivery_pb2 as pb
+from nightherd.event.v1 import event_pb2 as events
+from tests.agent.sealing import KEY
+from tests.builders import BOOT, CHAIN, HOST, an_event, an_image
+
+MS = 1_000_000
+
+
+def sealer() -> Sealer:
+    return Sealer(Host(HOST, "default", BOOT, "0.1.0"), KEY, Link(CHAIN, 0, b""))
+
+
+def a_made(pid: int = 500, *, urgent: bool = False) -> Made:
+    return Made(an_image(pid=pid), an_event(None), urgent)
+
+
+@given(st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=8), min_size=1, max_size=5))
+def test_a_chain_of_batches_passes_the_receivers_checks(groups):
+    signing_key = KEY.public_key().public_bytes_raw()
+    peer = Peer("host", HOST, "default", signing_key)
+    maker, previous = sealer(), b""
+    for number, pids in enumerate(groups, start=1):
+        collector = Collector()
+        for pid in pids:
+            collector.add(a_made(pid), 0)
+        batch = maker.seal(collector.take(), 0)
+        checked = check(batch, peer, Limits(), decode=True)
+        assert checked.header.batch_number == number
+        assert checked.header.previous_hash == previous
+        previous = hashlib.sha256(batch.header).digest()
+        body = events.EventBatch.FromString(zstandard.ZstdDecompressor().decompress(batch.body))
+        assert [body.images[e.actor].pid for e in body.events] == pids
+        assert len(body.images) == len(set(pids))
+        assert sum(count.count for count in batch.index.counts) == len(pids)
+
+
+def test_an_urgent_event_is_due_after_a_tenth_of_a_second_others_after_ten_seconds():
+    collector = Collector()
+    collector.add(a_made(), 0)
+    assert not collector.due(9_999 * MS)
+    assert collector.due(10_000 * MS)
+    collector.add(a_made(urgent=True), 50 * MS)
+    assert not collector.due(149 * MS)
+    assert collector.due(150 * MS)
+
+
+def test_a_batch_is_full_at_its_most_events():
+    collector = Collector()
+    for _ in range(seal.MOST_EVENTS):
+        assert not collector.due(0)
+        collector.add(a_made(), 0)
+    assert collector.due(0)
+    assert len(collector.take().events) == seal.MOST_EVENTS
+    assert not collector.due(1 << 62)
+
+
+def test_an_image_about_which_more_became_known_is_a_further_entry():
+    collector = Collector()
+    first = an_image(provenance=events.PROVENANCE_INTERACTIVE)
+    later = an_image(provenance=events.PROVENANCE_DETACHED)
+    collector.add(Made(first, an_event(None)), 0)
+    collector.add(Made(later, an_event(None)), 0)
+    body = collector.take()
+    assert [body.images[e.actor].provenance for e in body.events] == [
+        events.PROVENANCE_INTERACTIVE,
+        events.PROVENANCE_DETACHED,
+    ]
+
+
+def test_headers_say_live_and_carry_the_redaction_version():
+    collector = Collector()
+    collector.add(a_made(), 0)
+    header = pb.BatchHeader.FromString(sealer().seal(collector.take(), 7).header)
+    assert header.origin == pb.ORIGIN_LIVE
+    assert header.redaction_version >= 1
+    assert header.wall_minus_boot_ns == 7
