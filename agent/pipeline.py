@@ -124,7 +124,7 @@ class Pipeline:
         now = clock.boot_ns()
         self._offset_ns = clock.wall_minus_boot_ns()
         self._names.refresh()
-        self.identifier.begin_tick(self._offset_ns)
+        self.identifier.begin_tick(self._offset_ns, now)
         if now - self._last_tick_ns > STALL_NS:
             self._stalled(self._last_tick_ns, now)
         self._last_tick_ns = now

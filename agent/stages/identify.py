@@ -51,12 +51,14 @@ class Identifier:
         self._boot_id, self._names = boot_id, names
         self._wall_minus_boot_ns = 0
         self._tick = 0
+        self._now_ns = 0
         self._told: list[tuple[int, Process | None, Session, bool]] = []
 
-    def begin_tick(self, wall_minus_boot_ns: int) -> None:
+    def begin_tick(self, wall_minus_boot_ns: int, boot_ns: int) -> None:
         """Begin a round of records; boot time becomes wall time by adding `wall_minus_boot_ns`."""
         self._wall_minus_boot_ns = wall_minus_boot_ns
         self._tick += 1
+        self._now_ns = boot_ns
 
     def session_news(self) -> Iterator[tuple[int, Process | None, Session, bool]]:
         """Yield and forget (boot ns, process, session, ended) for sessions that have news."""
@@ -228,7 +230,10 @@ class Identifier:
         if session is not None:
             image.source_address = session.source_address
         image.provenance = provenance_of(
-            session, process.terminal, user_unit=services.is_user_unit(process.cgroup)
+            session,
+            process.terminal,
+            user_unit=services.is_user_unit(process.cgroup),
+            alive_ns=self._now_ns,
         )
         image.service = process.service
         image.cgroup = process.cgroup
@@ -240,7 +245,10 @@ class Identifier:
         """Return the process's image with what became true since (DETACHED, address)."""
         image = process.image
         provenance = provenance_of(
-            process.session, process.terminal, user_unit=services.is_user_unit(process.cgroup)
+            process.session,
+            process.terminal,
+            user_unit=services.is_user_unit(process.cgroup),
+            alive_ns=process.ended_ns or self._now_ns,
         )
         stale = (
             image.provenance != provenance
@@ -307,7 +315,7 @@ class Identifier:
         """End the session that `process` led: its monitor often is not in it by any record."""
         session = self._led.pop(process.pid, None)
         if session is not None and not session.over:
-            session.over = True
+            session.over, session.over_ns = True, boot_ns
             self._told.append((boot_ns, process, session, True))
 
     def forget(self, boot_ns: int) -> None:

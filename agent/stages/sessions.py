@@ -53,13 +53,19 @@ class Session:
     terminal: str = ""
     source_address: str = ""
     over: bool = False
+    over_ns: int = 0
+    """When it ended (boot clock)."""
     preexisting: bool = False
     address_looks: int = 0
     """How often its programs were asked where it came from."""
 
 
+LEFT_BEHIND_NS = 1_000_000_000
+"""What outlives its session by no more than this is part of its end, not left behind."""
+
+
 def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)
-    session: Session | None, terminal: str, *, user_unit: bool
+    session: Session | None, terminal: str, *, user_unit: bool, alive_ns: int
 ) -> "events.Provenance.ValueType":
     """Return the provenance of a process in `session` with `terminal`.
 
@@ -67,6 +73,7 @@ def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)
         session: the audit session it was started in; None outside any.
         terminal: its controlling terminal, "" for none.
         user_unit: whether it is a unit of a person's systemd manager.
+        alive_ns: latest moment at which it is known to have run (boot clock).
     """
     if user_unit:
         return events.PROVENANCE_USER_SERVICE
@@ -77,7 +84,7 @@ def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)
         return events.PROVENANCE_SCHEDULED
     if session.kind == USER_MANAGER:
         return events.PROVENANCE_USER_SERVICE
-    if session.over:
+    if session.over and alive_ns > session.over_ns + LEFT_BEHIND_NS:
         return events.PROVENANCE_DETACHED
     # Unknown openers are taken for a person: the safe side, since it is never learned.
     if terminal or session.terminal:

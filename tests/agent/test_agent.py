@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from chassis import clock
+from nightherd.event.v1 import delivery_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.receiver import Receiver, assert_gapless
 
@@ -202,3 +203,73 @@ async def test_at_the_poll_level_actors_are_guessed_and_it_says_so(tmp_path, tls
             status = next(e.agent_status for _, e in told(receiver) if e.HasField("agent_status"))
             assert status.level == events.LEVEL_POLL
             assert any("guessed" in sentence for sentence in status.not_seen)
+
+
+def _login(session_user: int, terminal: bool, command: list[str]) -> None:
+    """Become a session of `session_user` as pam_loginuid makes one, and run `command` in it."""
+    import pty
+
+    Path("/proc/self/loginuid").write_text(str(session_user))
+    pid = pty.fork()[0] if terminal else os.fork()
+    if pid == 0:
+        os.execv(command[0], command)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_who_logged_in_is_known_through_setsid_and_shells(tmp_path, tls, free_port, terminal):
+    receiver = Receiver()
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start()
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(lambda: receiver.batches, 40)
+            file = agent.watched / "by-a-person"
+            code = (
+                "import sys; sys.path[:0] = [{!r}, {!r}]\n"
+                "from tests.agent.test_agent import _login\n"
+                "_login(4242, {!r}, ['/bin/sh', '-c', 'setsid /bin/sh -c \"echo x > {}\"'])"
+            ).format(str(ROOT), str(ROOT / "gen"), terminal, file)
+            await run(sys.executable, "-c", code)
+            await receiver.until(lambda: changed(receiver, file))
+            image, _ = changed(receiver, file)[0]
+            assert image.login_user_id == 4242
+            assert image.service == ""
+            assert image.provenance == (
+                events.PROVENANCE_INTERACTIVE if terminal else events.PROVENANCE_SCRIPTED
+            )
+            starts = [e.session_start for _, e in told(receiver) if e.HasField("session_start")]
+            assert image.session_id in {start.session_id for start in starts}
+            await receiver.until(
+                lambda: (
+                    image.session_id
+                    in {
+                        e.session_end.session_id
+                        for _, e in told(receiver)
+                        if e.HasField("session_end")
+                    }
+                )
+            )
+
+
+async def test_a_recording_replayed_becomes_a_chain_of_its_own(tmp_path, tls, free_port):
+    from agent.spool import Spool
+    from tests.agent.sealing import append
+
+    recorded = Spool(tmp_path / "recorded")
+    append(recorded, 5)
+    recorded.close()
+    receiver = Receiver()
+    async with (
+        receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"),
+        an_agent(tmp_path, tls, free_port) as agent,
+    ):
+        tls.authority.issue(tmp_path / "tls", "importer")
+        segment = next((tmp_path / "recorded").glob("*.seg"))
+        process = await agent._run("replay", str(segment), "--host-id", HOST_ID)
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert_gapless(receiver.batches)
+    headers = [pb.BatchHeader.FromString(batch.header) for batch in receiver.batches.values()]
+    assert {header.host_id for header in headers} == {HOST_ID}
+    assert {header.origin for header in headers} == {pb.ORIGIN_IMPORTED}
+    assert sum(header.event_count for header in headers) == 5

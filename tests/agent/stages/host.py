@@ -20,7 +20,7 @@ class Host:
         self.now = 1_000_000 * MS
         self._next_pid = 100
         self._known: dict[int, dict] = {}
-        self.identifier.begin_tick(0)
+        self.identifier.begin_tick(0, self.now)
         self._known[1] = self._values(1, 0)
         self.identifier.snapshot(
             [self._record("snapshot", 1, executable=b"/sbin/init", arguments=(b"init",))]
@@ -72,7 +72,7 @@ class Host:
         return pid
 
     def exec(self, pid: int, path: str, *arguments: str, requested: str = "") -> events.Image:
-        self.identifier.begin_tick(0)
+        self.identifier.begin_tick(0, self.now)
         record = self._record(
             "exec",
             pid,
@@ -95,6 +95,7 @@ class Host:
 
     def image(self, pid: int) -> events.Image:
         """As it would be put on an event now."""
+        self.identifier.begin_tick(0, self.now)
         process = self.identifier.processes.who(pid)
         assert process is not None
         return self.identifier.refresh(process)

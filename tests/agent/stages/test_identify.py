@@ -148,10 +148,21 @@ def test_what_outlives_its_session_is_detached(host):
     assert image.provenance == events.PROVENANCE_INTERACTIVE
     host.exit(shell)
     host.exit(monitor)
+    host.now += 2_000_000_000
     assert host.image(job).provenance == events.PROVENANCE_DETACHED
     _, later = host.run(job, "/usr/sbin/useradd", "bob")
     assert later.provenance == events.PROVENANCE_DETACHED
     assert later.login_user == "alice"
+
+
+def test_what_ended_with_its_session_was_done_by_the_person(host):
+    monitor, shell = host.sshd(terminal="")
+    job, _ = host.run(shell, "/usr/sbin/useradd", "bob")
+    host.exit(monitor)
+    host.exit(job)
+    host.exit(shell)
+    host.now += 2_000_000_000
+    assert host.image(job).provenance == events.PROVENANCE_SCRIPTED
 
 
 def test_a_daemon_started_by_init_d_is_detached_once_the_person_left(host):
@@ -163,6 +174,7 @@ def test_a_daemon_started_by_init_d_is_detached_once_the_person_left(host):
     host.exit(script)
     host.exit(shell)
     host.exit(monitor)
+    host.now += 2_000_000_000
     image = host.image(daemon)
     assert image.provenance == events.PROVENANCE_DETACHED
     assert image.login_user == "alice"
