@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -25,10 +27,12 @@ from chassis.tls import Identity
 from cli import enrol, mongod
 from cli.children import Child, Program
 from cli.homes import Home
+from cli.rest import Gateway, RestError
 
 log = structlog.get_logger()
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 60.0
+SELF_TEST_S = 10.0
 RENEW_CHECK_S = 600.0
 SERVICES = ("store", "modeler", "detector")
 
@@ -173,6 +177,8 @@ class Up:
         self.ports: dict[str, int] = {}
         self._key = b""
         self._said: list[str] = []
+        self._agent: dict[str, Any] = {}
+        self._agent_began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> None:
         """Start everything, say so, keep it running until SIGTERM or Ctrl-C, stop it in order.
@@ -291,10 +297,28 @@ class Up:
         enrol.renew_host(self.home, self.options.herd, self._key)
         program = Program("agent", [sys.executable, "-m", "agent"], own)
 
-        async def runs() -> bool:
-            return self.children[-1].pid != 0
+        self._agent_began = dt.datetime.now(dt.UTC)
+        await self._start(program, self._agent_watches)
 
-        await self._start(program, runs)
+    async def _agent_watches(self) -> bool:
+        """Whether the agent sees: its status came through the store after it was started."""
+        try:
+            host = await asyncio.to_thread(self._ask_for_host)
+        except (RestError, OSError):
+            return False
+        if host is None:
+            return False
+        self._agent = host
+        age_s = (dt.datetime.now(dt.UTC) - self._agent_began).total_seconds()
+        heard = dt.datetime.fromisoformat(host["lastSeen"]) >= self._agent_began
+        known = heard and host["agentState"] in ("started", "running")
+        # Without a passed self-test it goes on too: what is not seen is said below.
+        return known and (host["selfTestPassed"] or age_s > SELF_TEST_S)
+
+    def _ask_for_host(self) -> dict[str, Any] | None:
+        gateway = Gateway(self.home, f"https://localhost:{self.options.port}")
+        found, _ = gateway.get("nightherd/hosts", hostname=enrol.host_id(self.home))
+        return found[0] if found else None
 
     async def _start(self, program: Program, ready: Callable[[], Awaitable[bool]]) -> None:
         print(f"starting {program.name}", flush=True)
@@ -359,13 +383,13 @@ class Up:
         ]
         if not self.options.agent:
             lines.append("  no agent: this host is not watched")
-        elif os.geteuid() != 0:
-            lines.append(
-                "  agent: as an ordinary user it polls; what it cannot see: "
-                "/api/v1/nightherd/hosts (start as root to see everything)"
-            )
         else:
-            lines.append("  agent: what it sees and what not: /api/v1/nightherd/hosts")
+            lines.append(
+                f"  agent: level {self._agent.get('level', 'unknown')}, herd {self.options.herd}"
+            )
+            lines += [f"    not seen: {sentence}" for sentence in self._agent.get("notSeen", [])]
+            if os.geteuid() != 0:
+                lines.append("    start as root to see everything")
         lines += [f"  note: {sentence}" for sentence in self._said]
         lines.append(
             f"try: curl --cacert {home.ca / 'ca.pem'} -u admin "

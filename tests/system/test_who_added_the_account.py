@@ -1,0 +1,214 @@
+"""The product's main job, on the real kernel and the real programs, over REST and in the CSV.
+
+A daemon that always did it adds an account: recorded. A person does: an alert. A service that never
+did: an alert. Cron: not interactive.
+"""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from tests.system.running import Daemon, as_person, wait
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the kernel's event sources"),
+    pytest.mark.timeout(300),
+]
+
+ACCOUNT_FILES = {"/etc/passwd", "/etc/passwd-", "/etc/shadow", "/etc/shadow-"}
+
+
+@pytest.fixture
+def daemons(place):
+    made = []
+
+    def make(name: str, folder: str = "d") -> Daemon:
+        daemon = Daemon(place / f"{folder}{len(made)}", name)
+        made.append(daemon)
+        return daemon
+
+    yield make
+    for daemon in made:
+        daemon.close()
+
+
+def activities_of(nightherd, account: str) -> list[dict]:
+    """Activities "accounts modified" whose command names `account`."""
+    found = nightherd.get("forensic/activities", type="accounts modified", search=account)
+    return [a for a in found if account in a["command"]]
+
+
+def alerts_about(nightherd, text: str) -> list[dict]:
+    return [
+        a
+        for a in nightherd.get("audits/runtime/host", search=text)
+        if text in a.get("msg", "") or text in a.get("app", "")
+    ]
+
+
+def the_activity(nightherd, account: str) -> dict:
+    """The one activity about `account`, with all its files."""
+    found = wait(
+        lambda: [
+            a for a in activities_of(nightherd, account) if ACCOUNT_FILES <= set(a["modifiedFiles"])
+        ]
+    )
+    assert len(activities_of(nightherd, account)) == 1
+    return found[0]
+
+
+def in_csv(nightherd, path: str, key: str, value: str) -> dict[str, str]:
+    rows = [row for row in nightherd.csv(f"{path}/download") if row[key] == value]
+    assert len(rows) == 1
+    return rows[0]
+
+
+def test_a_daemon_that_learned_it_adds_an_account_one_activity_no_alert(
+    nightherd, daemons, user_names
+):
+    daemon = daemons("accountsd")
+    daemon.order(f"useradd -M {user_names[0]}")
+    wait(
+        lambda: (m := nightherd.model(daemon.service)) and "USERS_ADMIN" in m["capabilities"]
+    )
+    assert nightherd.model(daemon.service)["state"] == "learning"
+    nightherd.activate(daemon.service)
+    daemon.order(f"useradd -M {user_names[1]}")
+    activity = the_activity(nightherd, user_names[1])
+    assert activity["interactive"] is False
+    assert activity["service"] == daemon.service
+    assert activity["provenance"] == "service"
+    assert activity["user"] == "root"
+    assert alerts_about(nightherd, daemon.service) == []
+    row = in_csv(nightherd, "forensic/activities", "id", activity["id"])
+    assert (row["type"], row["interactive"], row["service"]) == (
+        "accounts modified",
+        "false",
+        daemon.service,
+    )
+    assert set(row["modifiedFiles"].split("; ")) >= ACCOUNT_FILES
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["at a terminal", "remotely, no terminal"])
+def test_a_person_adds_an_account_one_activity_and_an_alert(
+    nightherd, person, user_names, terminal
+):
+    name, uid = person
+    as_person(uid, f"useradd -M {user_names[0]}", terminal=terminal)
+    done = time.time()
+    alert = wait(lambda: alerts_about(nightherd, user_names[0]))[0]
+    print(f"\nfrom the end of the session (0.5 s after the change) to the alert over REST: {time.time() - done:.3f} s")
+    activity = the_activity(nightherd, user_names[0])
+    assert (activity["user"], activity["interactive"]) == (name, True)
+    assert activity["provenance"] == ("interactive" if terminal else "scripted")
+    assert bool(activity.get("terminal")) == terminal
+    assert activity.get("service", "") == ""
+    assert (alert["user"], alert["interactive"], alert["count"]) == (name, True, 1)
+    assert alert["accounts"] == [user_names[0]]
+    assert name in alert["msg"]
+    row = in_csv(nightherd, "audits/runtime/host", "_id", alert["_id"])
+    assert (row["user"], row["interactive"]) == (name, "true")
+    assert user_names[0] in row["msg"]
+
+
+def test_the_alert_is_there_within_a_second_of_the_change(nightherd, person, user_names):
+    _, uid = person
+    latencies = []
+    for account in user_names[:3]:
+        moment = f"/tmp/{account}.done"
+        command = f"useradd -M {account}; date +%s.%N > {moment}; sleep 2"
+        from threading import Thread
+
+        session = Thread(target=as_person, args=(uid, command), kwargs={"terminal": True})
+        session.start()
+        wait(lambda account=account: alerts_about(nightherd, account), pause_s=0.01)
+        seen = time.time()
+        session.join()
+        with open(moment) as file:
+            latencies.append(seen - float(file.read()))
+        os.unlink(moment)
+    print(f"\nfrom the change on the host to the alert over REST: {sorted(latencies)} s")
+    assert sorted(latencies)[1] < 1.0
+
+
+def test_a_service_without_the_capability_is_an_alert_twice_is_count_two_and_not_learned(
+    nightherd, daemons, user_names
+):
+    daemon = daemons("quietd")
+    daemon.order("/usr/bin/true")
+    wait(lambda: (m := nightherd.model(daemon.service)) and m["behaviours"].get("runs"))
+    nightherd.activate(daemon.service)
+    daemon.order(f"useradd -M {user_names[0]}")
+    text = (
+        f"Service {daemon.service} attempted to obtain capability USERS_ADMIN "
+        "by executing /usr/sbin/useradd"
+    )
+    wait(lambda: alerts_about(nightherd, text))
+    the_activity(nightherd, user_names[0])
+    daemon.order(f"useradd -M {user_names[1]}")
+    the_activity(nightherd, user_names[1])
+    alert = wait(lambda: [a for a in alerts_about(nightherd, text) if a["count"] == 2])[0]
+    assert (alert["app"], alert["msg"], alert["interactive"]) == (daemon.service, text, False)
+    assert len(alerts_about(nightherd, daemon.service)) == 1
+    model = nightherd.model(daemon.service)
+    assert "USERS_ADMIN" not in model["capabilities"]
+    assert {"facet": "obtains", "subject": "USERS_ADMIN"} in model["candidates"]
+    assert in_csv(nightherd, "audits/runtime/host", "_id", alert["_id"])["count"] == "2"
+
+
+def test_an_impostor_of_the_same_name_elsewhere_does_not_inherit_the_model(
+    nightherd, daemons, user_names
+):
+    real = daemons("usersd")
+    real.order(f"useradd -M {user_names[0]}")
+    wait(lambda: (m := nightherd.model(real.service)) and "USERS_ADMIN" in m["capabilities"])
+    nightherd.activate(real.service)
+    impostor = daemons("usersd", folder="elsewhere")
+    impostor.order(f"useradd -M {user_names[1]}")
+    activity = the_activity(nightherd, user_names[1])
+    assert activity["service"] == impostor.service != real.service
+    model = wait(lambda: nightherd.model(impostor.service))
+    assert model["state"] == "learning"
+    assert activity.get("wouldAlert") is True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cron_job():
+    """A job of the real cron, a minute ahead of the test that asks for it (the last one here)."""
+    import pathlib
+    import shutil
+
+    from tests.system.running import a_name, remove_user
+
+    if shutil.which("cron") is None or os.geteuid() != 0:
+        yield None
+        return
+    account = a_name()
+    table = pathlib.Path(f"/etc/cron.d/{account}")
+    table.write_text(f"* * * * * root /usr/sbin/useradd -M {account} 2>/dev/null\n")
+    table.chmod(0o644)
+    daemon = None
+    if subprocess.run(["pgrep", "-x", "cron"], capture_output=True).returncode:
+        daemon = subprocess.Popen(["setsid", "cron", "-f"])
+    yield account
+    table.unlink()
+    if daemon is not None:
+        daemon.kill()
+        daemon.wait()
+        pathlib.Path("/run/crond.pid").unlink(missing_ok=True)
+    remove_user(account)
+
+
+def test_cron_adds_an_account_not_interactive_service_cron(nightherd, cron_job):
+    if cron_job is None:
+        pytest.skip("cron is not installed and cannot be used")
+    wait(lambda: activities_of(nightherd, cron_job), timeout_s=130, pause_s=0.5)
+    activity = the_activity(nightherd, cron_job)
+    assert activity["interactive"] is False
+    assert activity["provenance"] == "scheduled"
+    assert activity["service"] == "/usr/sbin/cron"
+    assert [a for a in alerts_about(nightherd, cron_job) if a["interactive"]] == []
