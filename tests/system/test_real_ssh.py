@@ -82,11 +82,10 @@ def test_who_comes_by_ssh_and_adds_an_account_is_named(
     ):
         rows = [row for row in nightherd.csv(f"{path}/download") if row[key] == value]
         assert [(row["user"], row["interactive"]) for row in rows] == [(name, "true")]
-    logins = wait(
-        lambda: [
-            login
-            for login in nightherd.get("forensic/activities", type="login", user=name)
-            if login["sessionID"] == activity["sessionID"]
-        ]
-    )
-    assert [login.get("sourceAddress") for login in logins] == ["127.0.0.1"]
+    assert wait(lambda: nightherd.get("forensic/activities", type="login", user=name))
+    starts = [event["sessionStart"] for event, _ in nightherd.events() if "sessionStart" in event]
+    assert "127.0.0.1" in [
+        start.get("sourceAddress")
+        for start in starts
+        if start["sessionId"] == str(activity["sessionID"])
+    ]
