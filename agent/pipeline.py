@@ -336,7 +336,7 @@ class Pipeline:
             self._add(made, now)
 
     def _tell_sessions(self, now: int) -> None:
-        for boot_ns, process, session, ended in self.identifier.session_news():
+        for boot_ns, process, session, ended in self.identifier.session_news(now):
             event = self._event(boot_ns, exact=True)
             if ended:
                 event.session_end.session_id = session.session_id

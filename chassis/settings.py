@@ -98,13 +98,17 @@ def load(cls: type[Some]) -> Some:
         return cls()
     except ValidationError as error:
         faults = error.errors(include_input=False)
-        lines = [f"  {_variable(cls, str(fault['loc'][0]))}: {fault['msg']}" for fault in faults]
+        lines = [
+            f"  {_variable(cls, str((*fault['loc'], '')[0]))}: {fault['msg']}" for fault in faults
+        ]
         sys.exit(_fail(cls, lines))
     except (OSError, ValueError) as error:
         sys.exit(_fail(cls, [f"  {error}"]))
 
 
 def _variable(cls: type[Settings], field: str) -> str:
+    if not field:  # several settings do not fit one another: the message names them
+        return cls.program
     return field if field.startswith(PREFIX) else f"{PREFIX}{cls.program}_{field}".upper()
 
 

@@ -1,4 +1,4 @@
-"""Child processes: started in order, restarted with back-off, stopped in order, never left behind."""
+"""Child processes: started and stopped in order, restarted with back-off, never left behind."""
 
 import asyncio
 import ctypes

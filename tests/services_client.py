@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Self
 
 from chassis.channel import open_channel
 from nightherd.event.v1 import delivery_pb2 as pb
@@ -37,7 +38,7 @@ class Deliverer:
         self.welcome: pb.Welcome | None = None
         self.rejections: list[pb.Rejection] = []
 
-    async def __aenter__(self) -> "Deliverer":
+    async def __aenter__(self) -> Self:
         stub, name, self._request = _rpc(self._role)
         self._call = getattr(stub(self._channel), name)()
         return self

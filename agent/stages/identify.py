@@ -13,7 +13,9 @@ from agent.stages import services
 from agent.stages.redact import redact
 from agent.stages.scripts import script_of
 from agent.stages.sessions import (
+    SCHEDULED,
     UNKNOWN,
+    USER_MANAGER,
     Session,
     kind_of_opener,
     provenance_of,
@@ -24,6 +26,7 @@ from nightherd.event.v1 import event_pb2 as events
 TICK_NS = 10_000_000
 """One clock tick (USER_HZ = 100): the unit of start times in /proc/PID/stat."""
 MOST_ANCESTORS = 16
+ADDRESS_WAIT_NS = 500_000_000
 MOST_ARGUMENT_BYTES = 4096
 MOST_COMMAND_BYTES = 512
 _PACKAGE_MANAGERS = frozenset(
@@ -60,10 +63,23 @@ class Identifier:
         self._tick += 1
         self._now_ns = boot_ns
 
-    def session_news(self) -> Iterator[tuple[int, Process | None, Session, bool]]:
-        """Yield and forget (boot ns, process, session, ended) for sessions that have news."""
+    def session_news(
+        self, now_ns: int = 1 << 62
+    ) -> Iterator[tuple[int, Process | None, Session, bool]]:
+        """Yield and forget (boot ns, process, session, ended) for sessions that have news.
+
+        The start of an ssh session waits up to half a second for the client's address: a login
+        without it is of little use, and what is sealed does not change.
+        """
         told, self._told = self._told, []
-        yield from told
+        said: set[int] = set()
+        for news in told:
+            boot_ns, _, session, ended = news
+            if not ended and session.awaits_address and now_ns - boot_ns < ADDRESS_WAIT_NS:
+                self._told.append(news)
+            elif ended or session.session_id not in said:
+                said.add(session.session_id)
+                yield news
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -340,10 +356,9 @@ class Identifier:
         unit = services.unit_of(process.cgroup)
         if unit is not None:
             process.service = unit
-        elif process.session is not None and process.session.kind not in (
-            "scheduled",
-            "user manager",
-        ):
+        elif process.session is not None and process.session.kind == SCHEDULED:
+            process.service = _as_service(process.session.opener)
+        elif process.session is not None and process.session.kind != USER_MANAGER:
             process.service = ""
         elif process.pid == 1 or (rooted and process.session is None):
             process.service = _as_service(process.program)

@@ -39,6 +39,10 @@ def kind_of_opener(executable: bytes) -> str:
     return _KINDS.get(executable.rpartition(b"/")[2], UNKNOWN)
 
 
+LEFT_BEHIND_NS = 1_000_000_000
+"""What outlives its session by no more than this is part of its end, not left behind."""
+
+
 @dataclass(slots=True)
 class Session:
     """One audit session. Its kind never changes; terminal and address may become known late."""
@@ -59,9 +63,13 @@ class Session:
     address_looks: int = 0
     """How often its programs were asked where it came from."""
 
-
-LEFT_BEHIND_NS = 1_000_000_000
-"""What outlives its session by no more than this is part of its end, not left behind."""
+    @property
+    def awaits_address(self) -> bool:
+        """Whether it came over the network, and from where is not known yet."""
+        name = self.opener.rpartition(b"/")[2]
+        return name.startswith((b"sshd", b"dropbear")) and not (
+            self.source_address or self.over or self.preexisting
+        )
 
 
 def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)

@@ -34,7 +34,7 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, **extra}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The API refused: status and problem."""
 
     def __init__(self, status: int, body: bytes, headers) -> None:
@@ -51,9 +51,7 @@ class Running:
         self._out = self.log.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli", "up", "--port", str(self.port), *arguments],
-            env=environment(
-                NIGHTHERD_HOME=str(home), NIGHTHERD_ADMIN_PASSWORD=PASSWORD, **extra
-            ),
+            env=environment(NIGHTHERD_HOME=str(home), NIGHTHERD_ADMIN_PASSWORD=PASSWORD, **extra),
             stdout=self._out,
             stderr=subprocess.STDOUT,
             cwd=cwd,
@@ -116,7 +114,7 @@ class Running:
             return urllib.request.urlopen(request, timeout=30, context=context)
         except urllib.error.HTTPError as error:
             with error:
-                raise Refused(error.code, error.read(), error.headers) from None
+                raise RefusedError(error.code, error.read(), error.headers) from None
 
     def get(self, path: str, **query):
         with self.open(path, **query) as answer:
@@ -162,9 +160,11 @@ class Running:
         identifier = service.replace("~", "~0").replace("/", "~1")
         answer = self.post(f"profiles/service/{identifier}/learn", {"state": state})
         wait(
-            lambda: (m := self.model(service)) is not None
-            and m["revision"] >= answer["revision"]
-            and m["appliedEverywhere"]
+            lambda: (
+                (m := self.model(service)) is not None
+                and m["revision"] >= answer["revision"]
+                and m["appliedEverywhere"]
+            )
         )
         return answer
 

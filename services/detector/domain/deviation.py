@@ -132,7 +132,7 @@ def _executing(image: events.Image, behaviour: Behaviour, depth: int) -> Breach:
 def message_of(breach: Breach, service: str, address: str = "") -> str:
     """Word a breach for people."""
     facet, subject = breach.behaviour
-    by = breach.by.decode()
+    by = as_text(breach.by)
     if facet == pb.FACET_OBTAINS:
         how = "executing" if breach.executed else "writing"
         return f"Service {service} attempted to obtain capability {subject} by {how} {by}"
