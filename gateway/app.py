@@ -3,12 +3,12 @@
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
-from gateway import problems
-from gateway.auth import Authentication, reader
+from gateway import openapi, problems
+from gateway.auth import Authentication, anybody
 from gateway.middleware import Guard
 from gateway.peers import Peers
 from gateway.repository import Repository
-from gateway.routes import authenticate, findings, meta, nightherd, profiles
+from gateway.routes import authenticate, evidence, findings, host_profiles, meta, mgmt, profiles
 from gateway.streams import json_answer
 
 PREFIX = "/api/v1"
@@ -16,7 +16,9 @@ ROUTERS = (
     authenticate.router,
     findings.router,
     profiles.router,
-    nightherd.router,
+    host_profiles.router,
+    evidence.router,
+    mgmt.router,
     meta.router,
 )
 
@@ -26,10 +28,12 @@ def create_app(authentication: Authentication, repository: Repository, peers: Pe
     app = FastAPI(
         title="Nightherd",
         version="1",
-        description="Hosts, what is done on them, and what should not be. All times are UTC.",
+        description="Hosts, what is done on them, and what should not be. All times are UTC. "
+        "A page has 50 rows unless `limit` asks for up to 250; a larger limit gives 250.",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.authentication = authentication
     app.state.repository = repository
@@ -38,22 +42,10 @@ def create_app(authentication: Authentication, repository: Repository, peers: Pe
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
 
-    @app.get(f"{PREFIX}/openapi.json", tags=["meta"], dependencies=[Depends(reader)])
-    async def openapi(_: Request) -> Response:
+    @app.get(f"{PREFIX}/openapi.json", tags=["meta"], dependencies=[Depends(anybody)])
+    async def description(_: Request) -> Response:
         """Return this description of the API (OpenAPI 3.1)."""
-        return json_answer(_described(app))
+        return json_answer(openapi.describe(app))
 
     app.add_middleware(Guard, repository=repository)
     return app
-
-
-def _described(app: FastAPI) -> dict[str, object]:
-    document = app.openapi()
-    document["components"].setdefault("securitySchemes", {}).update(
-        {
-            "basic": {"type": "http", "scheme": "basic"},
-            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-        }
-    )
-    document["security"] = [{"basic": []}, {"bearer": []}]
-    return document

@@ -1,19 +1,27 @@
-"""Around every request: bounded size, security headers, and a record of what was changed."""
+"""Around every request: bounded size, security headers, one log line, a record of changes."""
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
 
-from gateway.problems import problem
+from chassis.counters import Counter
+from chassis.mongo import PyMongoError
+from chassis.text import show
+from gateway.problems import PeerError, problem
 from gateway.repository import Deed, Repository
 
 log = structlog.get_logger()
+requests_total = Counter(
+    "nightherd_gateway_requests", "Requests that were answered", ["method", "route", "status"]
+)
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MOST_BODY_BYTES = 64 << 10
+_READING = ("GET", "HEAD", "OPTIONS")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -22,6 +30,10 @@ _HEADERS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"strict-transport-security", b"max-age=31536000"),
 ]
+
+
+class TooLargeError(Exception):
+    """A request's body is above the limit."""
 
 
 class Guard:
@@ -36,14 +48,15 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 0
-        received = 0
+        started, status, received = time.perf_counter(), 0, 0
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
+                # Written down before anybody hears that it was done.
+                await self._write_down(scope, status)
             await send(message)
 
         async def receiving() -> Message:
@@ -54,33 +67,47 @@ class Guard:
                 raise TooLargeError
             return message
 
+        broken = ""
         try:
             await self._app(scope, receiving, sending)
         except TooLargeError:
-            if status == 0:
-                detail = f"A body may have {MOST_BODY_BYTES} bytes"
-                await problem(413, detail)(scope, receive, sending)
+            detail = f"A body may have {MOST_BODY_BYTES} bytes"
+            await problem(413, detail)(scope, receive, sending)
+        except (PeerError, PyMongoError) as error:
+            # The answer had begun: ended without its end, so that nobody takes it for whole.
+            broken = str(error)[:200]
+            raise
         finally:
-            await self._write_down(scope, status)
+            _tell(scope, status, round((time.perf_counter() - started) * 1000, 2), broken)
 
     async def _write_down(self, scope: Any, status: int) -> None:
-        """Record every request that changes something, refused or not."""
-        if scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].endswith("/authenticate"):
+        """Record what a known user changed or tried to change."""
+        state = scope.get("state", {})
+        user = state.get("user")
+        if user is None or scope["method"] in _READING:
             return
-        caller = scope.get("state", {}).get("caller")
+        kind, diff = state.get("deed", ("settings", ""))
         client = scope.get("client")
-        deed = Deed(
-            username=caller.name if caller is not None else "",
-            type="change",
-            source_ip=client[0] if client else "",
-            api=f"{scope['method']} {scope['path']}",
-            status=status,
-        )
+        api = f"{scope['method']} {scope['path']}"
+        deed = Deed(user.name, kind, client[0] if client else "", api, status, diff)
         try:
             await self._repository.record(deed)
-        except Exception:
-            log.exception("deed not recorded", api=deed.api, username=deed.username)
+        except PyMongoError as error:
+            log.error("deed not recorded", deed=deed, error=str(error)[:200])  # noqa: TRY400
 
 
-class TooLargeError(Exception):
-    """A request's body is above the limit."""
+def _tell(scope: Any, status: int, ms: float, broken: str) -> None:
+    route = getattr(scope.get("route"), "path", "none")
+    user = scope.get("state", {}).get("user")
+    requests_total.labels(scope["method"], route, str(status)).inc()
+    fields: dict[str, Any] = {"broken": broken} if broken else {}
+    write = log.debug if route.endswith("/_ping") else log.info
+    write(
+        "request",
+        method=scope["method"],
+        path=show(scope["path"][:200]),
+        status=status,
+        ms=ms,
+        user=user.name if user is not None else "",
+        **fields,
+    )

@@ -1,27 +1,32 @@
 """The one place where what goes wrong becomes an HTTP answer (RFC 9457, problem+json)."""
 
-import grpc
+from http import HTTPStatus
+
 import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from grpc import StatusCode
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from chassis.errors import NightherdError
 from chassis.mongo import PyMongoError
+from chassis.text import show
 
 log = structlog.get_logger()
+
 _STATUS = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.FAILED_PRECONDITION: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.OUT_OF_RANGE: 400,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ALREADY_EXISTS: 409,
+    StatusCode.FAILED_PRECONDITION: 409,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.UNAVAILABLE: 503,
+    # How an overloaded or ending server looks to its clients.
+    StatusCode.CANCELLED: 503,
+    StatusCode.DEADLINE_EXCEEDED: 504,
 }
 _TITLES = {
     400: "The request cannot be answered as it is",
@@ -33,10 +38,12 @@ _TITLES = {
     413: "Too large",
     429: "Too much",
     500: "An error on our side",
+    502: "Something this needs failed",
     503: "Something this needs does not answer",
     504: "It took too long",
 }
-RETRY_S = "2"
+_RETRY_S = "2"
+_MOST_DETAIL = 500
 
 
 class ProblemError(Exception):
@@ -48,16 +55,48 @@ class ProblemError(Exception):
         self.status, self.headers = status, headers
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+class PeerError(Exception):
+    """A service behind the gateway refused, or did not answer."""
+
+    def __init__(self, peer: str, code: StatusCode, detail: str, reason: str) -> None:
+        """Keep which one and how it said so."""
+        super().__init__(f"{peer}: {code.name}")
+        self.peer, self.code, self.detail, self.reason = peer, code, detail, reason
+
+    def status(self) -> int:
+        """Return the HTTP status it becomes."""
+        return _STATUS.get(self.code, HTTPStatus.BAD_GATEWAY)
+
+    def sentence(self) -> str:
+        """Return what a client may know: refusals as they are, failures only by name."""
+        status = self.status()
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return self.detail
+        if status == HTTPStatus.GATEWAY_TIMEOUT:
+            return f"The {self.peer} did not answer in time; try again, or ask for less"
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return f"The {self.peer} does not answer; try again"
+        return f"The {self.peer} failed; its log has more"
+
+
+def problem(
+    status: int, detail: str, headers: dict[str, str] | None = None, **more: str
+) -> Response:
     """Return a problem+json answer."""
-    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status}
+    body = {
+        "type": "about:blank",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        **{name: text for name, text in more.items() if text},
+    }
     if detail:
-        body["detail"] = detail
+        # It may quote what was sent.
+        body["detail"] = show(detail[:_MOST_DETAIL])
     extra = dict(headers or {})
-    if status == 401:  # noqa: PLR2004
+    if status == HTTPStatus.UNAUTHORIZED:
         extra.setdefault("WWW-Authenticate", 'Basic realm="nightherd", charset="UTF-8"')
-    if status in (503, 504):
-        extra.setdefault("Retry-After", RETRY_S)
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT):
+        extra.setdefault("Retry-After", _RETRY_S)
     return Response(orjson.dumps(body), status, extra, "application/problem+json")
 
 
@@ -71,24 +110,19 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NightherdError)
     async def _nightherd(_: Request, error: NightherdError) -> Response:
-        return problem(_STATUS.get(error.code, 500), str(error))
+        return problem(_STATUS.get(error.code, 500), str(error), reason=error.reason)
 
-    @app.exception_handler(grpc.aio.AioRpcError)
-    async def _rpc(request: Request, error: grpc.aio.AioRpcError) -> Response:
-        status = _STATUS.get(error.code(), 500)
-        if status >= 500:  # noqa: PLR2004
-            log.warning(
-                "peer failed", path=request.url.path, code=error.code().name, why=error.details()
-            )
-            if status in (503, 504):
-                return problem(status, "A service behind the gateway does not answer; try again.")
-            return problem(status, "")
-        return problem(status, error.details() or "")
+    @app.exception_handler(PeerError)
+    async def _peer(_: Request, error: PeerError) -> Response:
+        status = error.status()
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("peer failed", peer=error.peer, code=error.code.name, why=error.detail)
+        return problem(status, error.sentence(), peer=error.peer, reason=error.reason)
 
     @app.exception_handler(PyMongoError)
-    async def _mongo(request: Request, error: PyMongoError) -> Response:
-        log.warning("MongoDB failed", path=request.url.path, error=str(error)[:200])
-        return problem(503, "The gateway's database does not answer; try again.")
+    async def _mongo(_: Request, error: PyMongoError) -> Response:
+        log.warning("MongoDB failed", error=str(error)[:200])
+        return problem(503, "The gateway's database does not answer; try again", peer="mongodb")
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> Response:
@@ -101,6 +135,6 @@ def install(app: FastAPI) -> None:
         return problem(error.status_code, "", dict(error.headers or {}))
 
     @app.exception_handler(Exception)
-    async def _bug(request: Request, error: Exception) -> Response:
-        log.error("bug", path=request.url.path, exc_info=error)
-        return problem(500, "")
+    async def _bug(_: Request, error: Exception) -> Response:
+        log.error("bug", exc_info=error)
+        return problem(500, "The log has more")

@@ -1,37 +1,43 @@
-"""Query strings: the names of the console's contract, as questions to the store.
+"""Query strings: the names of the console's contract, read and checked.
 
 Lenient where real clients are odd (a name given twice, empty values, limits above the most), strict
 where silence would mislead (unknown names, unknown values of an enumeration).
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.problems import ProblemError
-from gateway.words import ACTIVITY_TYPES, ALERT_TYPES
-from nightherd.store.v1 import store_service_pb2 as pb
 
 DEFAULT_LIMIT, MOST_LIMIT = 50, 250
+"""The contract's; a larger limit is answered with the most, clients go on by offset."""
 MOST_QUERY_BYTES = 16_384
-MOST_OFFSET = 10_000_000
+MOST_NUMBER = 2**31 - 1
 
 PAGING = ("offset", "limit", "search", "sort", "reverse", "collections", "accountIDs", "fields")
+"""Of these `collections` changes nothing: there is one collection, All."""
 # Tolerated on every call: other clients add it, and it means nothing here.
 EVERYWHERE = ("project",)
+_DIGITS = re.compile("[0-9]{1,20}")
+_NUMBERS, _FLAGS, _TIMES = ("offset", "limit"), ("reverse", "interactive", "raw"), ("from", "to")
+_SINGLE = ("search", "sort", "host", "time")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query string, read."""
+    """A query string, read.
+
+    Attributes:
+        values: the values of each name, without empty ones.
+    """
 
     values: Mapping[str, list[str]]
-    """Per name the non-empty values, comma lists split where the contract's clients send such."""
-    names: tuple[str, ...] = field(default=())
 
     def all(self, name: str) -> list[str]:
         """Every value of `name`."""
@@ -42,44 +48,76 @@ class Question:
         values = self.values.get(name, ())
         return values[-1] if values else ""
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """The last value of `name` as a number between 0 and `most`."""
+    def number(self, name: str, default: int) -> int:
+        """The last value of `name` as a whole number from 0.
+
+        Raises:
+            ProblemError: 400; it is none.
+        """
         text = self.last(name)
         if not text:
             return default
-        try:
-            number = int(text)
-        except ValueError:
-            raise ProblemError(400, f"{name}: {text!r} is no number") from None
-        if number < 0:
-            raise ProblemError(400, f"{name}: must not be negative")
-        return min(number, most)
+        if not _DIGITS.fullmatch(text) or int(text) > MOST_NUMBER:
+            raise ProblemError(400, f"{name}: a whole number from 0 to {MOST_NUMBER}")
+        return int(text)
+
+    def limit(self) -> int:
+        """How many rows a page may have."""
+        return min(self.number("limit", DEFAULT_LIMIT), MOST_LIMIT) or DEFAULT_LIMIT
 
     def flag(self, name: str) -> bool | None:
-        """The last value of `name` as true or false; None when it is not given."""
-        text = self.last(name).lower()
-        if not text:
-            return None
-        if text in ("true", "1", "yes"):
-            return True
-        if text in ("false", "0", "no"):
-            return False
-        raise ProblemError(400, f"{name}: true or false, not {text!r}")
+        """The values of `name` as true or false; None when none or both are given.
+
+        Raises:
+            ProblemError: 400; something else.
+        """
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        given = {words.get(text.lower()) for text in self.all(name)}
+        if None in given:
+            raise ProblemError(400, f"{name}: true or false")
+        return given.pop() if len(given) == 1 else None
 
     def time(self, name: str) -> Timestamp | None:
-        """The last value of `name` as a moment (RFC 3339); None when it is not given."""
+        """The last value of `name` as a moment (RFC 3339; without zone: UTC); None when not given.
+
+        Raises:
+            ProblemError: 400; it is none.
+        """
         text = self.last(name)
         if not text:
             return None
-        try:
-            moment = dt.datetime.fromisoformat(text.replace(" ", "+"))
-        except ValueError:
-            raise ProblemError(400, f"{name}: {text!r} is no RFC 3339 time") from None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=dt.UTC)
         timestamp = Timestamp()
-        timestamp.FromDatetime(moment)
+        try:
+            # A "+" that a client did not encode arrives as a space.
+            moment = dt.datetime.fromisoformat(text.replace(" ", "+"))
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=dt.UTC)
+            timestamp.FromDatetime(moment)
+        except (ValueError, OverflowError):
+            raise ProblemError(400, f"{name}: {text!r} is no RFC 3339 time") from None
         return timestamp
+
+    def words(self, name: str, known: Mapping[str, Any]) -> list[Any]:
+        """What the values of `name` stand for.
+
+        Raises:
+            ProblemError: 400; one is not `known`, with all that are.
+        """
+        for value in self.all(name):
+            if value not in known:
+                listed = ", ".join(known)
+                raise ProblemError(400, f"{name}: {value[:60]!r} is unknown; known are {listed}")
+        return [known[value] for value in self.all(name)]
+
+    def fields(self) -> frozenset[str]:
+        """Which fields an answer should have; empty: all."""
+        parts = (part for value in self.all("fields") for part in value.split(","))
+        return frozenset(part.strip() for part in parts if part.strip())
+
+    def project(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return only the fields of `row` that were asked for."""
+        wanted = self.fields()
+        return {name: value for name, value in row.items() if name in wanted} if wanted else row
 
 
 def read(request: Request, allowed: Iterable[str]) -> Question:
@@ -94,113 +132,30 @@ def read(request: Request, allowed: Iterable[str]) -> Question:
     values: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise ProblemError(400, f"{name}: unknown; known are {', '.join(sorted(known))}")
+            listed = ", ".join(sorted(known))
+            raise ProblemError(400, f"{name[:60]}: no such query name; known are {listed}")
         if "\0" in value:
             raise ProblemError(400, f"{name}: must not contain NUL")
         if value:
             values.setdefault(name, []).append(value)
-    return Question(values, tuple(known))
+    return Question(values)
 
 
-def paging(
-    question: Question, *, most: int = MOST_LIMIT, default: int = DEFAULT_LIMIT
-) -> pb.Paging:
-    """Return offset, limit and order.
-
-    Raises:
-        ProblemError: 400 for an order that does not exist.
-    """
-    sort = {"msg": "type", "attackType": "type", "app": "service"}.get(
-        question.last("sort"), question.last("sort")
-    )
-    if sort not in ("", "time", "hostname", "user", "type", "service", "count", "severity"):
-        raise ProblemError(400, "sort: one of time, hostname, user, type, service, count, severity")
-    reverse = question.flag("reverse") or False
-    return pb.Paging(
-        offset=question.number("offset", 0, MOST_OFFSET),
-        limit=question.number("limit", default, most) or default,
-        sort=sort,
-        reverse=reverse,
-        # Newest first unless asked otherwise: `sort=time&reverse=false` is oldest first.
-        ascending=sort == "time" and not reverse,
-    )
-
-
-def _one_of(name: str, values: Iterable[str], words: Mapping[str, Any]) -> list[Any]:
-    found = []
-    for value in values:
-        if value not in words:
-            raise ProblemError(400, f"{name}: {value!r} is unknown; known are {', '.join(words)}")
-        found.append(words[value])
-    return found
-
-
-def activities(question: Question) -> pb.FindingFilter:
-    """Return the filter for activities."""
-    asked = _common(question)
-    # An early release of the contract's server wrote them with hyphens.
-    given = [value.replace("-", " ") for value in question.all("type")]
-    asked.activity_types.extend(_one_of("type", given, ACTIVITY_TYPES))
-    return asked
-
-
-def alerts(question: Question) -> pb.FindingFilter:
-    """Return the filter for alerts."""
-    asked = _common(question)
-    asked.alert_types.extend(_one_of("type", question.all("type"), ALERT_TYPES))
-    asked.attack_types.extend(question.all("attackType"))
-    asked.rule_names.extend(question.all("ruleName"))
-    asked.effects.extend(
-        _one_of(
-            "effect",
-            question.all("effect"),
-            {"alert": "alert", "disable": "disable", "prevent": "prevent", "block": "block"},
-        )
-    )
-    asked.attack_techniques.extend(question.all("attackTechniques"))
-    asked.process_paths.extend(question.all("processPath"))
-    asked.messages.extend(question.all("msg"))
-    asked.services.extend(question.all("app"))
-    asked.ids.extend(question.all("id"))
-    # A profile is a host or a service of one.
-    asked.hosts.extend(question.all("profileID"))
-    return asked
-
-
-def _common(question: Question) -> pb.FindingFilter:
-    interactive = question.flag("interactive")
-    return pb.FindingFilter(
-        hosts=question.all("hostname"),
-        herds=question.all("herd"),
-        users=question.all("user"),
-        services=question.all("service"),
-        clusters=question.all("cluster"),
-        accounts=question.all("accountIDs"),
-        from_time=question.time("from"),
-        to_time=question.time("to"),
-        search=question.last("search"),
-        interactive=interactive,
-    )
-
-
-def project(row: dict[str, Any], question: Question) -> dict[str, Any]:
-    """Return only the `fields` that were asked for; all when none was."""
-    wanted = {part for value in question.all("fields") for part in value.split(",") if part}
-    return {name: value for name, value in row.items() if name in wanted} if wanted else row
-
-
-def parameters(names: Iterable[str]) -> dict[str, Any]:
-    """Return the OpenAPI description of query names."""
+def parameters(names: Iterable[str], *more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the OpenAPI description of query names, with `more` of an operation's parts."""
     described = []
     for name in names:
-        kind: dict[str, Any] = {"type": "string"}
-        if name in ("offset", "limit"):
+        kind: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+        if name in _NUMBERS:
             kind = {"type": "integer", "minimum": 0}
-        elif name in ("reverse", "interactive", "raw"):
+        elif name in _FLAGS:
             kind = {"type": "boolean"}
-        elif name in ("from", "to"):
+        elif name in _TIMES:
             kind = {"type": "string", "format": "date-time"}
-        elif name not in ("search", "sort"):
-            kind = {"type": "array", "items": {"type": "string"}}
+        elif name in _SINGLE:
+            kind = {"type": "string"}
         described.append({"name": name, "in": "query", "required": False, "schema": kind})
-    return {"parameters": described}
+    operation: dict[str, Any] = {"parameters": described} if described else {}
+    for part in more:
+        operation.update(part)
+    return operation

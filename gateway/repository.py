@@ -1,7 +1,9 @@
 """What the gateway asks of MongoDB: users, its key, lockouts, and the record of what was done."""
 
 import datetime as dt
+import re
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +21,50 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """Something a person did through the API."""
+    """Something a person did through the API, or tried to.
+
+    Attributes:
+        username: who, as they said.
+        type: a word of the contract's, e.g. "login", "profile".
+        source_ip: where from.
+        api: method and path.
+        status: how it was answered (HTTP).
+        diff: what was changed.
+    """
 
     username: str
     type: str
     source_ip: str
     api: str
     status: int
-    detail: str = ""
+    diff: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeedQuery:
+    """Which deeds. Empty: all."""
+
+    types: tuple[str, ...] = ()
+    usernames: tuple[str, ...] = ()
+    not_before: dt.datetime | None = None
+    not_after: dt.datetime | None = None
+    search: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return it in MongoDB's words."""
+        query: dict[str, Any] = {}
+        if self.types:
+            query["type"] = {"$in": list(self.types)}
+        if self.usernames:
+            query["username"] = {"$in": list(self.usernames)}
+        if self.not_before is not None:
+            query.setdefault("time", {})["$gte"] = self.not_before
+        if self.not_after is not None:
+            query.setdefault("time", {})["$lte"] = self.not_after
+        if self.search:
+            pattern = {"$regex": re.escape(self.search), "$options": "i"}
+            query["$or"] = [{name: pattern} for name in ("username", "api", "diff", "sourceIP")]
+        return query
 
 
 class Repository:
@@ -35,15 +73,18 @@ class Repository:
     def __init__(self, database: "Database[Any]") -> None:
         """Use `database`."""
         self._users, self._keys = database["users"], database["keys"]
-        self._failures, self._audit = database["failures"], database["audit"]
+        self._attempts, self._revoked = database["attempts"], database["revoked"]
+        self._audit = database["audit"]
 
     async def prepare(self) -> None:
         """Make the indexes."""
-        await self._failures.create_indexes(
-            [IndexModel([("until", ASCENDING)], expireAfterSeconds=0)]
-        )
+        for passing in (self._attempts, self._revoked):
+            await passing.create_indexes([IndexModel([("until", ASCENDING)], expireAfterSeconds=0)])
         await self._audit.create_indexes(
-            [IndexModel([("time", DESCENDING)]), IndexModel([("username", 1), ("time", -1)])]
+            [
+                IndexModel([("time", DESCENDING)]),
+                IndexModel([("username", ASCENDING), ("time", DESCENDING)]),
+            ]
         )
 
     async def user(self, name: str) -> User | None:
@@ -60,7 +101,7 @@ class Repository:
         )
 
     async def token_key(self) -> bytes:
-        """Return the key that signs bearer tokens, made once for all replicas."""
+        """Return the key that signs bearer tokens, made once for all gateways."""
         row = await self._keys.find_one_and_update(
             {"_id": "tokens"},
             {"$setOnInsert": {"key": secrets.token_bytes(32)}},
@@ -69,23 +110,42 @@ class Repository:
         )
         return bytes(row["key"])
 
-    async def failures(self, who: str) -> tuple[int, dt.datetime | None]:
-        """Return how often `who` failed lately, and until when that counts."""
-        row = await self._failures.find_one({"_id": who})
-        if row is None or row["until"] <= dt.datetime.now(dt.UTC):
-            return 0, None
-        return row["count"], row["until"]
+    async def is_revoked(self, token: str) -> bool:
+        """Whether the token with this id was revoked."""
+        return await self._revoked.find_one({"_id": token}) is not None
 
-    async def failed(self, who: str, lasts_s: int) -> None:
-        """Count one failure of `who`."""
-        until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=lasts_s)
-        await self._failures.update_one(
-            {"_id": who}, {"$inc": {"count": 1}, "$set": {"until": until}}, upsert=True
+    async def revoke(self, token: str, expires: dt.datetime) -> None:
+        """Revoke the token with this id, remembered until it `expires`."""
+        await self._revoked.update_one(
+            {"_id": token}, {"$setOnInsert": {"until": expires}}, upsert=True
         )
 
-    async def succeeded(self, who: str) -> None:
-        """Forget the failures of `who`."""
-        await self._failures.delete_one({"_id": who})
+    async def attempt(self, who: str, lasts_s: int) -> tuple[int, int]:
+        """Count one attempt of `who`; return how many count now, and for how many seconds.
+
+        An attempt above the limit does not prolong a lockout: the time starts with the first.
+        """
+        now = dt.datetime.now(dt.UTC)
+        over = {"$lte": [{"$ifNull": ["$until", now]}, now]}
+        fresh = now + dt.timedelta(seconds=lasts_s)
+        row = await self._attempts.find_one_and_update(
+            {"_id": who},
+            [
+                {
+                    "$set": {
+                        "count": {"$cond": [over, 1, {"$add": ["$count", 1]}]},
+                        "until": {"$cond": [over, fresh, "$until"]},
+                    }
+                }
+            ],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return row["count"], max(1, round((row["until"] - now).total_seconds()))
+
+    async def forget_attempts(self, who: str) -> None:
+        """Forget the attempts of `who`: the password was right."""
+        await self._attempts.delete_one({"_id": who})
 
     async def record(self, deed: Deed) -> None:
         """Write down what was done."""
@@ -97,14 +157,38 @@ class Repository:
                 "sourceIP": deed.source_ip,
                 "api": deed.api[:500],
                 "status": deed.status,
-                "detail": deed.detail[:1000],
+                "diff": deed.diff[:1000],
             }
         )
 
     async def deeds(
-        self, query: dict[str, Any], offset: int, limit: int, *, oldest_first: bool
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Return what was done, and how much matches."""
-        rows = self._audit.find(query, {"_id": False}).sort("time", 1 if oldest_first else -1)
-        page = await rows.skip(offset).limit(limit).to_list(None)
-        return page, await self._audit.count_documents(query)
+        self, query: DeedQuery, offset: int = 0, limit: int = 0, *, oldest_first: bool = False
+    ) -> AsyncIterator[tuple[dt.datetime, Deed]]:
+        """Yield when and what was done; `limit` 0 yields all."""
+        direction = ASCENDING if oldest_first else DESCENDING
+        rows = self._audit.find(query.document()).sort([("time", direction), ("_id", direction)])
+        async for row in rows.skip(offset).limit(limit):
+            yield (
+                row["time"],
+                Deed(
+                    row["username"],
+                    row["type"],
+                    row["sourceIP"],
+                    row["api"],
+                    row["status"],
+                    row.get("diff", ""),
+                ),
+            )
+
+    async def count_deeds(self, query: DeedQuery) -> int:
+        """Return how many deeds match."""
+        return int(await self._audit.count_documents(query.document()))
+
+    async def deed_usernames(self) -> list[str]:
+        """Return everybody who did or tried something, at most 1000."""
+        pipeline: list[dict[str, Any]] = [
+            {"$group": {"_id": "$username"}},
+            {"$sort": {"_id": 1}},
+            {"$limit": 1000},
+        ]
+        return [row["_id"] async for row in self._audit.aggregate(pipeline)]

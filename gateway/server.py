@@ -1,57 +1,109 @@
-"""HTTPS whose certificate follows renewals of its files."""
+"""HTTPS for people; the certificate follows renewals of its files."""
 
 import asyncio
+import contextlib
+import logging
+import socket
 import ssl
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
 
-from chassis.tls import CERT_FILE, KEY_FILE, Identity
-
 log = structlog.get_logger()
 CHECK_S = 30.0
+MOST_HEAD_BYTES = 32 << 10
 
 
-def https_context(config: uvicorn.Config) -> ssl.SSLContext:
-    """Load `config` and return the TLS context it will serve with."""
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: it would raise the signal again at the end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever started us."""
+        yield
+
+
+def listening(listen: str) -> socket.socket:
+    """Return a socket that listens on `listen` ("host:port"; port 0 picks one).
+
+    Raises:
+        OSError: the port is in use or not ours.
+        ValueError: it names no port.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    try:
+        return socket.create_server(
+            (host, int(port)),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=256,
+        )
+    except OSError as error:
+        raise OSError(f"cannot listen on {listen}: {error.strerror}") from None
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    app: Any, sock: socket.socket, certificate: tuple[Path, Path], drain_s: float
+) -> AsyncIterator[None]:
+    """Serve `app` on `sock` inside the block; at its end requests in flight may finish.
+
+    Raises:
+        OSError: certificate or key cannot be read or do not belong together.
+    """
+    # What it says, the middleware says in one line.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        app,
+        ssl_certfile=str(certificate[0]),
+        ssl_keyfile=str(certificate[1]),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+        limit_concurrency=500,
+        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+    )
     config.load()
-    if config.ssl is None:
-        raise ValueError("HTTPS needs a certificate")
-    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    return config.ssl
+    context = config.ssl
+    if context is None:
+        raise OSError("HTTPS needs a certificate")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    server = _Server(config)
+    running = asyncio.create_task(server.serve([sock]))
+    following = asyncio.create_task(_follow(context, certificate))
+    try:
+        yield
+    finally:
+        following.cancel()
+        server.should_exit = True
+        await running
 
 
-class HttpsServer(uvicorn.Server):
-    """uvicorn, reloading the certificate when it was renewed."""
-
-    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext, identity: Identity) -> None:
-        """Serve `config`; new connections get the certificate in force."""
-        super().__init__(config)
-        self._context, self._identity = context, identity
-
-    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Serve until SIGTERM or SIGINT."""
-        following = asyncio.create_task(self._follow())
+async def _follow(context: ssl.SSLContext, certificate: tuple[Path, Path]) -> None:
+    """Give new connections the certificate in force."""
+    seen = _stamp(certificate)
+    while True:
+        await asyncio.sleep(CHECK_S)
+        now = _stamp(certificate)
+        if now == seen:
+            continue
         try:
-            await super().serve(sockets)  # type: ignore[arg-type]
-        finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            context.load_cert_chain(*certificate)
+        except (OSError, ssl.SSLError) as error:  # half-way through a renewal
+            log.warning("certificate not reloaded; trying again", error=str(error))
+            continue
+        seen = now
+        log.info("certificate reloaded")
 
-    async def _follow(self) -> None:
-        seen = self._identity.stamp()
-        while True:
-            await asyncio.sleep(CHECK_S)
-            try:
-                now = self._identity.stamp()
-                if now == seen:
-                    continue
-                folder = self._identity.folder
-                self._context.load_cert_chain(folder / CERT_FILE, folder / KEY_FILE)
-            except (OSError, ssl.SSLError) as error:
-                log.warning("certificate not reloaded; trying again", error=str(error))
-                continue
-            seen = now
-            log.info("certificate reloaded")
+
+def _stamp(files: tuple[Path, Path]) -> tuple[tuple[int, int], ...]:
+    with contextlib.suppress(OSError):
+        found = [path.stat() for path in files]
+        return tuple((status.st_mtime_ns, status.st_ino) for status in found)
+    return ()

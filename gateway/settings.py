@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from chassis.settings import MongoSettings
+from chassis.tls import CERT_FILE, KEY_FILE
 
 
 class Settings(MongoSettings):
@@ -17,6 +18,10 @@ class Settings(MongoSettings):
 
     listen: str = Field(default="127.0.0.1:8083", description="host:port to serve HTTPS on")
     tls_dir: Path = Field(description="folder with ca.pem, cert.pem, key.pem of role gateway")
+    tls_cert: Path | None = Field(
+        default=None, description="certificate chain for people; default: cert.pem in tls_dir"
+    )
+    tls_key: Path | None = Field(default=None, description="its key; default: key.pem in tls_dir")
     store: str = Field(default="127.0.0.1:8401", description="host:port of the store")
     modeler: str = Field(default="127.0.0.1:8402", description="host:port of the modeler")
     detector: str = Field(default="127.0.0.1:8403", description="host:port of the detector")
@@ -26,6 +31,9 @@ class Settings(MongoSettings):
         validation_alias="NIGHTHERD_ADMIN_PASSWORD",
         description="password of the user admin; set at each start when given",
     )
+    admin_password_file: Path | None = Field(
+        default=None, description="file with the password of the user admin, when none is given"
+    )
     metrics_listen: str = Field(default="", description="host:port of /metrics; empty: none")
     token_minutes: int = Field(default=30, ge=1, le=71580, description="life of a bearer token")
     lockout_failures: int = Field(
@@ -33,3 +41,18 @@ class Settings(MongoSettings):
     )
     lockout_seconds: int = Field(default=300, ge=1, description="how long a lockout lasts")
     drain_seconds: float = Field(default=5, ge=0, description="grace for answers at the end")
+
+    def first_password(self) -> str:
+        """Return the password that the user admin should have; empty: none is given.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        given = self.admin_password.get_secret_value()
+        if given or self.admin_password_file is None:
+            return given
+        return self.admin_password_file.read_text(encoding="utf-8").strip()
+
+    def certificate(self) -> tuple[Path, Path]:
+        """Return the files of certificate and key that people see."""
+        return self.tls_cert or self.tls_dir / CERT_FILE, self.tls_key or self.tls_dir / KEY_FILE

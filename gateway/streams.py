@@ -1,14 +1,17 @@
-"""Long answers: CSV and JSON lines, written as they come, with constant memory."""
+"""Answers: JSON pages; CSV and JSON lines, written as they come, with constant memory."""
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
 from starlette.responses import Response, StreamingResponse
 
 from chassis.text import csv_cell
+from gateway.queries import Question
+
+Some = TypeVar("Some")
 
 
 class ExactType(StreamingResponse):
@@ -23,47 +26,51 @@ class ExactType(StreamingResponse):
         super().__init__(content, headers=headers)
 
 
-async def first_of(parts: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Return `parts` after their first element has come, so that a refusal is still a status."""
+async def begun(parts: AsyncIterator[Some]) -> AsyncIterator[Some]:
+    """Return `parts` after their first one has come, so that a refusal is still a status."""
     try:
         first = await anext(parts)
     except StopAsyncIteration:
-        return _nothing()
-    return _chained(first, parts)
+        return _chained((), parts)
+    return _chained((first,), parts)
 
 
-async def _nothing() -> AsyncIterator[Any]:
-    return
-    yield  # makes this a generator
-
-
-async def _chained(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    yield first
+async def _chained(first: Iterable[Some], rest: AsyncIterator[Some]) -> AsyncIterator[Some]:
+    for part in first:
+        yield part
     async for part in rest:
         yield part
 
 
-async def csv_lines(
-    parts: AsyncIterator[Sequence[Any]],
+async def csv_answer(
+    parts: AsyncIterator[Sequence[Mapping[str, Any]]],
     columns: Sequence[str],
-    row_of: Callable[[Any], Mapping[str, Any]],
-    *,
-    raw: bool,
-) -> AsyncIterator[bytes]:
-    """Yield a CSV file: a header line, then a line for each record of each part.
+    question: Question,
+    file_name: str,
+) -> Response:
+    r"""Return rows as a CSV file with the `columns` that `fields` asks for, once the first came.
 
-    Lists are joined by a semicolon and a space. Cells that a spreadsheet would take for formulas
-    get a quote in front unless `raw`.
+    Lists are joined by ";" (one within an element is \x3b), objects are JSON. Cells that a
+    spreadsheet would take for formulas get a quote in front unless `raw` is asked for.
     """
+    wanted = question.fields()
+    shown = [name for name in columns if name in wanted] if wanted else list(columns)
+    raw = question.flag("raw") or False
+    lines = _csv_lines(await begun(parts), shown or list(columns), raw=raw)
+    return ExactType(lines, "text/csv", file_name)
+
+
+async def _csv_lines(
+    parts: AsyncIterator[Sequence[Mapping[str, Any]]], columns: Sequence[str], *, raw: bool
+) -> AsyncIterator[bytes]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(columns)
     yield _take(buffer)
+    cell = _cell if raw else _safe_cell
     async for part in parts:
-        for record in part:
-            row = row_of(record)
-            cells = [_cell(row.get(column)) for column in columns]
-            writer.writerow(cells if raw else [csv_cell(cell) for cell in cells])
+        for row in part:
+            writer.writerow([cell(row.get(column)) for column in columns])
         yield _take(buffer)
 
 
@@ -75,15 +82,23 @@ def _take(buffer: io.StringIO) -> bytes:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list):
-        return "; ".join(_cell(each) for each in value)
-    if isinstance(value, dict):
+    if isinstance(value, list) and not any(isinstance(each, dict) for each in value):
+        return ";".join(_cell(each).replace(";", "\\x3b") for each in value)
+    if isinstance(value, list | dict):
         return orjson.dumps(value).decode()
     return str(value)
+
+
+def _safe_cell(value: Any) -> str:
+    # Numbers are ours: a negative one is no formula.
+    text = _cell(value)
+    return text if isinstance(value, int | float) else csv_cell(text)
 
 
 def json_answer(rows: Any, total: int | None = None, status: int = 200) -> Response:

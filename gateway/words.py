@@ -1,6 +1,7 @@
 """Enumerations in the words of the console's contract."""
 
 from nightherd.detector.v1 import finding_pb2 as finding
+from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import model_pb2 as model
 
@@ -22,8 +23,6 @@ ACTIVITY_TYPES = _words(finding.ActivityType, "ACTIVITY_TYPE_")
 """The contract's 15 strings, e.g. "accounts modified"."""
 ACTIVITY_WORDS = {value: word for word, value in ACTIVITY_TYPES.items()}
 
-ALERT_TYPES = {name: name for name in ("processes", "network", "filesystem", "kubernetes")}
-
 SEVERITIES = {
     finding.SEVERITY_LOW: "low",
     finding.SEVERITY_MEDIUM: "medium",
@@ -38,11 +37,21 @@ MODEL_STATES = {
 """The contract's seven names, e.g. "manualLearning"."""
 MODEL_WORDS = {value: word for word, value in MODEL_STATES.items()}
 
+SETTABLE_STATES = {
+    "manualLearning": model.MODEL_STATE_MANUAL_LEARNING,
+    "manualRelearning": model.MODEL_STATE_MANUAL_RELEARNING,
+    "manualActive": model.MODEL_STATE_MANUAL_ACTIVE,
+    "active": model.MODEL_STATE_MANUAL_ACTIVE,
+    "learning": model.MODEL_STATE_LEARNING,
+}
+"""What a person may ask for; a model that a person made active is "manualActive"."""
+
 FACETS = {value: name.removeprefix("FACET_").lower() for name, value in model.Facet.items()}
 
 PROVENANCES = {
     value: _camel(name.removeprefix("PROVENANCE_")) for name, value in events.Provenance.items()
 }
+ORIGINS = {value: name.removeprefix("ORIGIN_").lower() for name, value in delivery.Origin.items()}
 LEVELS = {value: name.removeprefix("LEVEL_").lower() for name, value in events.Level.items()}
 ATTRIBUTIONS = {
     value: name.removeprefix("ATTRIBUTION_").lower() for name, value in events.Attribution.items()

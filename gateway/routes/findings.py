@@ -1,144 +1,124 @@
 """Activities (host forensics) and alerts (runtime host audits), as JSON pages and as CSV."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway import queries, render
+from gateway import fields, filters, queries, render
 from gateway.auth import reader
-from gateway.peers import DEADLINE_S, Peers
-from gateway.queries import PAGING
-from gateway.streams import ExactType, csv_lines, first_of, json_answer
+from gateway.filters import ACTIVITY_QUERY, ALERT_QUERY
+from gateway.peers import DEADLINE_S, STREAM_S, Peers
+from gateway.streams import csv_answer, json_answer
 from nightherd.store.v1 import store_service_pb2 as pb
 
 router = APIRouter(tags=["findings"], dependencies=[Depends(reader)])
 
-_OURS = ("herd", "interactive")
-ACTIVITY_QUERY = (*PAGING, "from", "to", "type", "user", "hostname", "service", "cluster", *_OURS)
-ALERT_QUERY = (
-    *PAGING,
-    *("profileID", "from", "to", "time", "imageName", "container", "containerID", "ruleName"),
-    *("type", "effect", "user", "os", "namespace", "cluster", "attackType", "hostname", "msg"),
-    *("interactive", "function", "region", "runtime", "attackTechniques", "app", "processPath"),
-    *("requestID", "functionID", "aggregate", "provider", "resourceIDs", "appID"),
-    *("herd", "service", "id"),
+
+@router.get(
+    "/forensic/activities",
+    openapi_extra=queries.parameters(ACTIVITY_QUERY, fields.rows(fields.ACTIVITY)),
 )
-ACTIVITY_COLUMNS = (
-    *("time", "hostname", "user", "type", "command", "interactive", "modifiedFiles", "service"),
-    *(
-        "affectedServices",
-        "ruleName",
-        "accountID",
-        "cluster",
-        "id",
-        "hostID",
-        "herd",
-        "pid",
-        "ppid",
-    ),
-    *("effectiveUser", "sessionID", "terminal", "sourceAddress", "provenance", "processPath"),
-    *("ancestors", "attribution", "maintenance", "wouldAlert", "modelRevision"),
-)
-ALERT_COLUMNS = (
-    *("time", "hostname", "user", "type", "attackType", "severity", "effect", "ruleName", "msg"),
-    *("app", "processPath", "command", "interactive", "count", "os", "attackTechniques"),
-    *(
-        "accountID",
-        "cluster",
-        "region",
-        "port",
-        "ip",
-        "_id",
-        "firstTime",
-        "hosts",
-        "hostID",
-        "herd",
-    ),
-    *("pid", "ppid", "effectiveUser", "sessionID", "terminal", "sourceAddress", "provenance"),
-    *("ancestors", "attribution", "modifiedFiles", "accounts", "activityID", "deviation"),
-    *("expected", "modelRevision"),
-)
-
-
-def _peers(request: Request) -> Peers:
-    peers: Peers = request.app.state.peers
-    return peers
-
-
-@router.get("/forensic/activities", openapi_extra=queries.parameters(ACTIVITY_QUERY))
 async def list_activities(request: Request) -> Response:
     """Return security-relevant actions, newest first; `Total-Count` says how many match."""
+    peers: Peers = request.app.state.peers
     question = queries.read(request, ACTIVITY_QUERY)
-    answer = await _peers(request).store.ListActivities(
-        pb.ListActivitiesRequest(
-            filter=queries.activities(question), paging=queries.paging(question)
-        ),
-        timeout=DEADLINE_S,
+    asked = pb.ListActivitiesRequest(
+        filter=filters.activities(question), paging=filters.page(question)
     )
-    rows = [queries.project(render.activity(record), question) for record in answer.activities]
+    answer = await peers.store.ask(lambda stub: stub.ListActivities(asked, timeout=DEADLINE_S))
+    rows = [question.project(render.activity(record)) for record in answer.activities]
     return json_answer(rows, answer.total_count)
 
 
 @router.get(
-    "/forensic/activities/download", openapi_extra=queries.parameters((*ACTIVITY_QUERY, "raw"))
+    "/forensic/activities/download",
+    openapi_extra=queries.parameters((*ACTIVITY_QUERY, "raw"), fields.file(fields.ACTIVITY)),
 )
 async def download_activities(request: Request) -> Response:
     """Return all matching activities as CSV, without a cap."""
+    peers: Peers = request.app.state.peers
     question = queries.read(request, (*ACTIVITY_QUERY, "raw"))
-    asked = pb.StreamActivitiesRequest(filter=queries.activities(question), paging=_whole(question))
-    call = _peers(request).store.StreamActivities(asked)
-    parts = _parts(call, lambda part: part.activities)
-    return await _csv(question, parts, ACTIVITY_COLUMNS, render.activity, "host_activities.csv")
-
-
-@router.get("/audits/runtime/host", openapi_extra=queries.parameters(ALERT_QUERY))
-async def list_alerts(request: Request) -> Response:
-    """Return alerts, newest first; `Total-Count` says how many match."""
-    question = queries.read(request, ALERT_QUERY)
-    answer = await _peers(request).store.ListAlerts(
-        pb.ListAlertsRequest(filter=queries.alerts(question), paging=queries.paging(question)),
-        timeout=DEADLINE_S,
+    asked = pb.StreamActivitiesRequest(
+        filter=filters.activities(question), paging=filters.whole(question)
     )
-    rows = [queries.project(render.alert(record), question) for record in answer.alerts]
-    return json_answer(rows, answer.total_count)
+
+    async def parts() -> AsyncIterator[list[dict[str, Any]]]:
+        answer = peers.store.parts(lambda stub: stub.StreamActivities(asked, timeout=STREAM_S))
+        async for part in answer:
+            yield [render.activity(record) for record in part.activities]
+
+    columns = fields.columns(fields.ACTIVITY)
+    return await csv_answer(parts(), columns, question, "host_activities.csv")
 
 
 @router.get(
-    "/audits/runtime/host/download", openapi_extra=queries.parameters((*ALERT_QUERY, "raw"))
+    "/audits/runtime/host",
+    openapi_extra=queries.parameters(ALERT_QUERY, fields.rows(fields.ALERT)),
+)
+async def list_alerts(request: Request) -> Response:
+    """Return alerts, newest first; `Total-Count` says how many match."""
+    peers: Peers = request.app.state.peers
+    question = queries.read(request, ALERT_QUERY)
+    passes = filters.sieve(question)
+    if passes is not None:
+        rows, total = await _sieved_page(peers, question, passes)
+        return json_answer([question.project(row) for row in rows], total)
+    asked = pb.ListAlertsRequest(filter=filters.alerts(question), paging=filters.page(question))
+    answer = await peers.store.ask(lambda stub: stub.ListAlerts(asked, timeout=DEADLINE_S))
+    found = [question.project(render.alert(record)) for record in answer.alerts]
+    return json_answer(found, answer.total_count)
+
+
+@router.get(
+    "/audits/runtime/host/download",
+    openapi_extra=queries.parameters((*ALERT_QUERY, "raw"), fields.file(fields.ALERT)),
 )
 async def download_alerts(request: Request) -> Response:
     """Return all matching alerts as CSV, without a cap."""
+    peers: Peers = request.app.state.peers
     question = queries.read(request, (*ALERT_QUERY, "raw"))
-    asked = pb.StreamAlertsRequest(filter=queries.alerts(question), paging=_whole(question))
-    call = _peers(request).store.StreamAlerts(asked)
-    parts = _parts(call, lambda part: part.alerts)
-    return await _csv(question, parts, ALERT_COLUMNS, render.alert, "host_audits.csv")
+    passes = filters.sieve(question)
+    paging = filters.whole(question)
+    asked = pb.StreamAlertsRequest(filter=filters.alerts(question), paging=paging)
+    if passes is not None:
+        asked.paging.offset = asked.paging.limit = 0
+
+    async def parts() -> AsyncIterator[list[dict[str, Any]]]:
+        seen = 0
+        async for rows in _alerts(peers, asked):
+            kept = rows
+            if passes is not None:
+                matching = [row for row in rows if passes(row)]
+                end = paging.offset + paging.limit if paging.limit else seen + len(matching)
+                kept = matching[max(paging.offset - seen, 0) : max(end - seen, 0)]
+                seen += len(matching)
+            yield kept
+
+    columns = fields.columns(fields.ALERT)
+    return await csv_answer(parts(), columns, question, "host_audits.csv")
 
 
-def _whole(question: queries.Question) -> pb.Paging:
-    """Paging of a download: everything, unless a limit is asked for."""
-    paging = queries.paging(question)
-    paging.limit = question.number("limit", 0, 2**31 - 1)
-    return paging
+async def _alerts(
+    peers: Peers, asked: pb.StreamAlertsRequest
+) -> AsyncIterator[list[dict[str, Any]]]:
+    async for part in peers.store.parts(lambda stub: stub.StreamAlerts(asked, timeout=STREAM_S)):
+        yield [render.alert(record) for record in part.alerts]
 
 
-async def _parts(
-    call: Any, records: Callable[[Any], Sequence[Any]]
-) -> AsyncIterator[Sequence[Any]]:
-    async for part in call:
-        yield records(part)
-
-
-async def _csv(
-    question: queries.Question,
-    parts: AsyncIterator[Sequence[Any]],
-    columns: Sequence[str],
-    row_of: Callable[[Any], dict[str, Any]],
-    file_name: str,
-) -> Response:
-    wanted = [part for value in question.all("fields") for part in value.split(",")]
-    shown = [column for column in columns if column in wanted] or list(columns)
-    lines = csv_lines(await first_of(parts), shown, row_of, raw=question.flag("raw") or False)
-    return ExactType(lines, "text/csv", file_name)
+async def _sieved_page(
+    peers: Peers, question: queries.Question, passes: Callable[[Mapping[str, Any]], bool]
+) -> tuple[list[dict[str, Any]], int]:
+    """Return a page of alerts where the store cannot filter all that was asked for."""
+    asked = pb.StreamAlertsRequest(filter=filters.alerts(question), paging=filters.order(question))
+    offset, limit = question.number("offset", 0), question.limit()
+    page: list[dict[str, Any]] = []
+    total = 0
+    async for rows in _alerts(peers, asked):
+        for row in rows:
+            if passes(row):
+                if total >= offset and len(page) < limit:
+                    page.append(row)
+                total += 1
+    return page, total
