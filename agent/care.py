@@ -21,6 +21,8 @@ from nightherd.event.v1 import event_pb2 as events
 
 log = structlog.get_logger()
 FACTS_S = 300.0
+PATIENCE_S = (2.0, 5.0, 15.0)
+"""How long the self-test waits, at the first try, the second, the third."""
 _Status = events.AgentStatus
 _LEVELS = {"full": events.LEVEL_FULL, "audit": events.LEVEL_AUDIT, "poll": events.LEVEL_POLL}
 _NAMES = {value: name for name, value in _LEVELS.items()}
@@ -34,7 +36,7 @@ class Care:
         self._settings, self._pipeline, self._spool = settings, pipeline, spool
         self._version = version
         self._facts: events.HostFacts | None = None
-        self._passed = False
+        self._passed = self._fallen = False
         self._canaries = settings.dir / "canary"
         self._own = psutil.Process()
 
@@ -95,14 +97,13 @@ class Care:
         self.tell_status(_Status.STATE_STOPPING)
 
     async def _test(self) -> None:
-        sensors = self._pipeline.sensors
-        canary = Canary(self._canaries, whole=sensors.level == "full")
-        self._pipeline.witness = canary
+        """Test that the level works; one that does not is left, and tried again next time."""
+        if self._fallen:
+            self.switch("auto", [])
+            self._fallen = False
         began = clock.boot_ns()
-        try:
-            missing = await canary.run()
-        finally:
-            self._pipeline.witness = None
+        missing = await self._canary()
+        sensors = self._pipeline.sensors
         changed = self._passed != (not missing)
         self._passed = not missing
         if not missing:
@@ -121,10 +122,25 @@ class Care:
             )
         )
         if sensors.level == "full":
+            self._fallen = True
             self.switch("poll", missing)
         else:
             sensors.not_seen = [*dict.fromkeys([*sensors.not_seen, *missing])]
             self.tell_status(_Status.STATE_RUNNING)
+
+    async def _canary(self) -> list[str]:
+        """Run the self-test until it passes, more patiently each time: a busy host is not blind."""
+        missing: list[str] = []
+        for patience_s in PATIENCE_S:
+            canary = Canary(self._canaries, whole=self._pipeline.sensors.level == "full")
+            self._pipeline.witness = canary
+            try:
+                missing = await canary.run(patience_s)
+            finally:
+                self._pipeline.witness = None
+            if not missing:
+                break
+        return missing
 
     def switch(self, level: str, why: list[str]) -> None:
         """Work at another level from now on."""

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from agent.stages.fold import Made
 
-PATIENCE_S = 2.0
-POLL_PATIENCE_S = 6.0
-
 
 class Canary:
     """One run of the test: a program with a unique argument creates and removes a file."""
@@ -39,8 +36,8 @@ class Canary:
             self._by_whom = made.image.exec_id if made.image is not None else ""
             self._change.set()
 
-    async def run(self) -> list[str]:
-        """Run it; return what was not seen, in sentences; empty when all is well."""
+    async def run(self, patience_s: float) -> list[str]:
+        """Run it; return what was not seen in time, in sentences; empty when all is well."""
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
@@ -50,7 +47,7 @@ class Canary:
             stdin=asyncio.subprocess.DEVNULL,
         )
         await process.wait()
-        deadline = time.monotonic() + (PATIENCE_S if self._whole else POLL_PATIENCE_S)
+        deadline = time.monotonic() + patience_s
         missing: list[str] = []
         waits = [(self._change, "A file change was not seen by the self-test.")]
         if self._whole:
