@@ -16,8 +16,14 @@ log = structlog.get_logger()
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STABLE_S = 60.0
 LOG_BYTES, LOG_FILES = 16 << 20, 3
+WRONG_SETTINGS_STATUS = 2
+MOST_FALSE_STARTS = 3
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+
+
+class FalseStartError(Exception):
+    """A program ends again and again before it does its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class Child:
         self._keeping: asyncio.Task[None] | None = None
         self._stopping = False
         self.restarts = 0
+        self._wrong_settings = False
 
     @property
     def pid(self) -> int:
@@ -65,9 +72,12 @@ class Child:
 
         Raises:
             TimeoutError: it did not within `timeout_s`.
+            FalseStartError: it ended again and again, or does not like its settings.
         """
         async with asyncio.timeout(timeout_s):
-            while not await self._ready():  # noqa: ASYNC110  (only asking tells)
+            while not await self._ready():
+                if self._wrong_settings or self.restarts >= MOST_FALSE_STARTS:
+                    raise FalseStartError
                 await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
@@ -125,6 +135,7 @@ class Child:
             if time.monotonic() - began > STABLE_S:
                 pause_s = FIRST_PAUSE_S
             self.restarts += 1
+            self._wrong_settings = status == WRONG_SETTINGS_STATUS
             log.warning(
                 "ended; starting it again", child=self.program.name, status=status, in_s=pause_s
             )

@@ -25,13 +25,14 @@ import structlog
 from chassis.channel import open_channel
 from chassis.tls import Identity
 from cli import enrol, mongod
-from cli.children import Child, Program
+from cli.children import Child, FalseStartError, Program
 from cli.homes import Home
 from cli.rest import Gateway, RestError
 
 log = structlog.get_logger()
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 60.0
+MONGO_S = 10.0
 SELF_TEST_S = 10.0
 RENEW_CHECK_S = 600.0
 SERVICES = ("store", "modeler", "detector")
@@ -250,6 +251,7 @@ class Up:
         found = mongod.find()
         self._said += found.said
         if found.url:
+            await _until_mongo_answers(found.url)
             return found.url
         if not found.binary:
             raise UpError("\n".join([*found.said, mongod.WAYS_OUT]))
@@ -327,9 +329,14 @@ class Up:
         await child.start()
         try:
             await child.until_ready(START_S)
-        except TimeoutError:
+        except (TimeoutError, FalseStartError) as error:
+            what = (
+                "ends at once"
+                if isinstance(error, FalseStartError)
+                else (f"did not begin to work within {START_S:.0f} s")
+            )
             raise UpError(
-                f"{program.name} did not begin to work within {START_S:.0f} s; the end of "
+                f"{program.name} {what}; the end of "
                 f"{self.home.logs / (program.name + '.log')}:\n{self._tail(program.name)}"
             ) from None
         pids = {each.program.name: each.pid for each in self.children}
@@ -397,6 +404,26 @@ class Up:
         )
         lines.append("Ctrl-C stops everything in order.")
         print("\n".join(lines), flush=True)
+
+
+async def _until_mongo_answers(url: str) -> None:
+    """Wait for a MongoDB of somebody else's.
+
+    Raises:
+        UpError: it does not answer. The URL is not printed: it may hold a password.
+    """
+    from chassis import mongo
+
+    try:
+        async with asyncio.timeout(MONGO_S):
+            while not await _mongo_answers(url):  # noqa: ASYNC110  (only asking tells)
+                await asyncio.sleep(0.2)
+    except (mongo.PyMongoError, ValueError) as error:
+        raise UpError(f"NIGHTHERD_MONGO_URL cannot be used: {error}") from None
+    except TimeoutError:
+        raise UpError(
+            f"the MongoDB of NIGHTHERD_MONGO_URL does not answer within {MONGO_S:.0f} s"
+        ) from None
 
 
 async def _mongo_answers(url: str) -> bool:
