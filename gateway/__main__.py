@@ -40,7 +40,13 @@ async def serve(settings: Settings) -> None:
             if (metrics := serve_metrics(settings.metrics_listen)) is not None:
                 closing.callback(metrics.close)
             sock = closing.enter_context(listening(settings.listen))
-            https = serving(app, sock, settings.certificate(), settings.drain_seconds)
+            https = serving(
+                app,
+                sock,
+                settings.certificate(),
+                drain_s=settings.drain_seconds,
+                check_s=settings.renewal_check_seconds,
+            )
             await closing.enter_async_context(https)
         except (OSError, ValueError, mongo.PyMongoError) as error:
             raise SystemExit(f"gateway: cannot start: {error}") from error

@@ -9,7 +9,7 @@ import structlog
 from chassis.counters import Counter
 from chassis.mongo import PyMongoError
 from chassis.text import show
-from gateway.problems import PeerError, problem
+from gateway.problems import BrokenOffError, problem
 from gateway.repository import Deed, Repository
 
 log = structlog.get_logger()
@@ -73,9 +73,8 @@ class Guard:
         except TooLargeError:
             detail = f"A body may have {MOST_BODY_BYTES} bytes"
             await problem(413, detail)(scope, receive, sending)
-        except (PeerError, PyMongoError) as error:
-            # The answer had begun: ended without its end, so that nobody takes it for whole.
-            broken = str(error)[:200]
+        except BrokenOffError as error:
+            broken = str(error)
             raise
         finally:
             _tell(scope, status, round((time.perf_counter() - started) * 1000, 2), broken)

@@ -79,6 +79,10 @@ class PeerError(Exception):
         return f"The {self.peer} failed; its log has more"
 
 
+class BrokenOffError(Exception):
+    """An answer that had begun cannot be finished; the connection ends without its end."""
+
+
 def problem(
     status: int, detail: str, headers: dict[str, str] | None = None, **more: str
 ) -> Response:
@@ -136,5 +140,6 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _bug(_: Request, error: Exception) -> Response:
-        log.error("bug", exc_info=error)
+        if not isinstance(error, BrokenOffError):  # the request's log line says so
+            log.error("bug", exc_info=error)
         return problem(500, "The log has more")

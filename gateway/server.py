@@ -13,7 +13,6 @@ import structlog
 import uvicorn
 
 log = structlog.get_logger()
-CHECK_S = 30.0
 MOST_HEAD_BYTES = 32 << 10
 
 
@@ -47,7 +46,7 @@ def listening(listen: str) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: Any, sock: socket.socket, certificate: tuple[Path, Path], drain_s: float
+    app: Any, sock: socket.socket, certificate: tuple[Path, Path], *, drain_s: float, check_s: float
 ) -> AsyncIterator[None]:
     """Serve `app` on `sock` inside the block; at its end requests in flight may finish.
 
@@ -76,7 +75,7 @@ async def serving(
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     server = _Server(config)
     running = asyncio.create_task(server.serve([sock]))
-    following = asyncio.create_task(_follow(context, certificate))
+    following = asyncio.create_task(_follow(context, certificate, check_s))
     try:
         yield
     finally:
@@ -85,11 +84,11 @@ async def serving(
         await running
 
 
-async def _follow(context: ssl.SSLContext, certificate: tuple[Path, Path]) -> None:
+async def _follow(context: ssl.SSLContext, certificate: tuple[Path, Path], check_s: float) -> None:
     """Give new connections the certificate in force."""
     seen = _stamp(certificate)
     while True:
-        await asyncio.sleep(CHECK_S)
+        await asyncio.sleep(check_s)
         now = _stamp(certificate)
         if now == seen:
             continue

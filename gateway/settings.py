@@ -40,6 +40,9 @@ class Settings(MongoSettings):
         default=10, ge=1, description="wrong passwords of one user from one address until a lockout"
     )
     lockout_seconds: int = Field(default=300, ge=1, description="how long a lockout lasts")
+    renewal_check_seconds: float = Field(
+        default=30, gt=0, description="how often the certificate's files are looked at"
+    )
     drain_seconds: float = Field(default=5, ge=0, description="grace for answers at the end")
 
     def first_password(self) -> str:

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import orjson
 from starlette.responses import Response, StreamingResponse
 
+from chassis.mongo import PyMongoError
 from chassis.text import csv_cell
+from gateway.problems import BrokenOffError, PeerError
 from gateway.queries import Question
 
 Some = TypeVar("Some")
@@ -23,7 +25,20 @@ class ExactType(StreamingResponse):
         if file_name:
             headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
         # No media_type: Starlette would add a charset to text types.
-        super().__init__(content, headers=headers)
+        super().__init__(_to_the_end(content), headers=headers)
+
+
+async def _to_the_end(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `content`; its status is sent, so a failure can only end it without its end.
+
+    Raises:
+        BrokenOffError: a service or the database failed in between.
+    """
+    try:
+        async for part in content:
+            yield part
+    except (PeerError, PyMongoError) as error:
+        raise BrokenOffError(str(error)[:200]) from error
 
 
 async def begun(parts: AsyncIterator[Some]) -> AsyncIterator[Some]:
@@ -69,8 +84,7 @@ async def _csv_lines(
     yield _take(buffer)
     cell = _cell if raw else _safe_cell
     async for part in parts:
-        for row in part:
-            writer.writerow([cell(row.get(column)) for column in columns])
+        writer.writerows([cell(row.get(column)) for column in columns] for row in part)
         yield _take(buffer)
 
 
@@ -82,23 +96,26 @@ def _take(buffer: io.StringIO) -> bytes:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, str):
-        return value
     if value is None:
         return ""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list) and not any(isinstance(each, dict) for each in value):
-        return ";".join(_cell(each).replace(";", "\\x3b") for each in value)
-    if isinstance(value, list | dict):
-        return orjson.dumps(value).decode()
-    return str(value)
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list) and not (value and isinstance(value[0], dict)):
+        return ";".join([_cell(each).replace(";", "\\x3b") for each in value])
+    return orjson.dumps(value).decode()
 
 
 def _safe_cell(value: Any) -> str:
-    # Numbers are ours: a negative one is no formula.
-    text = _cell(value)
-    return text if isinstance(value, int | float) else csv_cell(text)
+    # Most cells are empty or text. Numbers are ours: a negative one is no formula.
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return csv_cell(value)
+    return _cell(value) if isinstance(value, int | float) else csv_cell(_cell(value))
 
 
 def json_answer(rows: Any, total: int | None = None, status: int = 200) -> Response:

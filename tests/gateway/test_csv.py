@@ -87,7 +87,7 @@ async def test_a_refusal_of_a_download_is_a_status_not_a_broken_file(api):
 
 
 class Endless(StoreServiceServicer):
-    """A small store that has `parts` × 500 activities and may break off in the middle."""
+    """A small store that has 500 activities a part and may break off in the middle."""
 
     def __init__(self, parts, breaks_after=None) -> None:
         self.parts, self.breaks_after = parts, breaks_after
@@ -97,6 +97,9 @@ class Endless(StoreServiceServicer):
         found = an_activity(command=b"x" * 200)
         record = pb.ActivityRecord(finding=found, count=1)
         part = pb.StreamActivitiesResponse(activities=[record] * 500)
+        if request.paging.limit == 1:
+            yield pb.StreamActivitiesResponse(activities=[record])
+            return
         try:
             for number in range(self.parts):
                 if number == self.breaks_after:
