@@ -47,7 +47,9 @@ def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa
 
     from chassis import logs
     from cli.enrol import EnrolError
-    from cli.up import Options, Up, UpError, lock
+    from cli.errors import UpError
+    from cli.homes import lock
+    from cli.up import Options, Up
 
     logs.configure("up")
     place = _home(home)

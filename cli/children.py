@@ -43,10 +43,21 @@ class Child:
     """One program that is kept running."""
 
     def __init__(
-        self, program: Program, log_file: Path, ready: Callable[[], Awaitable[bool]]
+        self,
+        program: Program,
+        log_file: Path,
+        ready: Callable[[], Awaitable[bool]],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Nothing is started yet; `ready` says whether it does its work."""
-        self.program, self._ready = program, ready
+        """Nothing is started yet.
+
+        Args:
+            program: what to run.
+            log_file: where its output goes.
+            ready: says whether it does its work.
+            changed: called when it runs under another process id.
+        """
+        self.program, self._ready, self._changed = program, ready, changed
         self._log = RotatingFileHandler(
             log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=True
         )
@@ -120,6 +131,7 @@ class Child:
             group=gid,
             extra_groups=[] if uid is not None else None,
         )
+        self._changed()
 
     async def _keep(self) -> None:
         pause_s = FIRST_PAUSE_S

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli import mongod
 from cli.homes import Home
-from cli.up import port_is_free
+from cli.ports import port_is_free
 
 LEAST_FREE_BYTES = 2 << 30
 

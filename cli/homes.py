@@ -1,10 +1,13 @@
 """Where things lie below $NIGHTHERD_HOME, and short folders for sockets."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from cli.errors import UpError
 
 ROOT_HOME = Path("/var/lib/nightherd")
 ADMIN_PASSWORD = "admin-password"  # noqa: S105  (a file's name)
@@ -64,3 +67,26 @@ class Home:
         name = hashlib.sha256(bytes(self.path)).hexdigest()[:12]
         base = Path("/run") if os.geteuid() == 0 and Path("/run").is_dir() else None
         return (base or Path(tempfile.gettempdir())) / f"nightherd-{os.geteuid()}-{name}"
+
+
+def lock(home: Home) -> int:
+    """Let one `up` at a time use a home.
+
+    Raises:
+        UpError: another one does, or the home cannot be written.
+    """
+    try:
+        home.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        home.state.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(home.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UpError(
+            f"{home.path} cannot be used: {error.strerror} (choose another: --home, NIGHTHERD_HOME)"
+        ) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UpError(
+            f"another `nightherd up` uses {home.path} (choose another: --home, NIGHTHERD_HOME)"
+        ) from None
+    return fd

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chassis.tls import Authority
+from cli.environment import environment
 from cli.homes import Home
-from cli.up import environment
 
 
 def run_replay(home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float) -> int:

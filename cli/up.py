@@ -1,45 +1,32 @@
 """`nightherd up`: everything on one machine, each its own process, under one supervisor."""
 
 import asyncio
-import contextlib
 import datetime as dt
-import fcntl
-import json
 import os
-import pwd
-import secrets
 import shutil
 import signal
-import socket
-import ssl
-import subprocess
 import sys
-import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from chassis.channel import open_channel
-from chassis.tls import Identity
-from cli import enrol, mongod
+from cli import enrol, leftovers, mongod
 from cli.children import Child, FalseStartError, Program
+from cli.environment import environment
+from cli.errors import UpError
 from cli.homes import Home
+from cli.password import admin_password
+from cli.ports import choose_ports, port_is_free
+from cli.readiness import gateway_answers, mongo_answers, serving, until_mongo_answers
 from cli.rest import Gateway, RestError
+from cli.users import can_run_as, unprivileged_user
 
 log = structlog.get_logger()
-ROOT = Path(__file__).resolve().parent.parent
 START_S = 60.0
-MONGO_S = 10.0
 SELF_TEST_S = 10.0
 RENEW_CHECK_S = 600.0
-SERVICES = ("store", "modeler", "detector")
-
-
-class UpError(Exception):
-    """It cannot start; says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,121 +37,6 @@ class Options:
     port: int
     herd: str
     agent: bool
-
-
-def lock(home: Home) -> int:
-    """Let one `up` at a time use a home.
-
-    Raises:
-        UpError: another one does, or the home cannot be written.
-    """
-    try:
-        home.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        home.state.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(home.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UpError(
-            f"{home.path} cannot be used: {error.strerror} (choose another: --home, NIGHTHERD_HOME)"
-        ) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UpError(
-            f"another `nightherd up` uses {home.path} (choose another: --home, NIGHTHERD_HOME)"
-        ) from None
-    return fd
-
-
-def unprivileged_user() -> tuple[int, int] | None:
-    """Return who everything but the agent runs as; None when we are not root ourselves."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("nightherd", "nobody"):
-        with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return entry.pw_uid, entry.pw_gid
-    return None
-
-
-def can_run_as(user: tuple[int, int], probe: Path) -> bool:
-    """Whether `user` can read the programs, this Python and `probe`."""
-    script = "import sys, grpc, motor, services.store.settings; open(sys.argv[1]).read()"
-    try:
-        run = subprocess.run(
-            [sys.executable, "-c", script, str(probe)],
-            user=user[0],
-            group=user[1],
-            extra_groups=[],
-            env=environment(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return run.returncode == 0
-
-
-def environment(program: str = "", **settings: str) -> dict[str, str]:
-    """Return a child's environment: ours, without settings of other programs."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("NIGHTHERD_")
-        or name in ("NIGHTHERD_LOG_LEVEL", "NIGHTHERD_LOG_FORMAT", "NIGHTHERD_CONFIG")
-        or (program and name.startswith(f"NIGHTHERD_{program.upper()}_"))
-    }
-    kept["PYTHONPATH"] = os.pathsep.join(
-        [str(ROOT), str(ROOT / "gen"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    prefix = f"NIGHTHERD_{program.upper()}_"
-    for name, value in settings.items():
-        key = name if name.startswith("NIGHTHERD_") else prefix + name.upper()
-        kept[key] = value
-    return kept
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a TCP port of 127.0.0.1 can be listened on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def choose_ports(home: Home) -> dict[str, int]:
-    """Return a port for each service: those of last time where they are free."""
-    path = home.state / "ports.json"
-    try:
-        known = json.loads(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        known = {}
-    ports: dict[str, int] = {}
-    for name in SERVICES:
-        port = known.get(name)
-        if not (isinstance(port, int) and 0 < port < 65536 and port_is_free(port)):  # noqa: PLR2004
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-        ports[name] = port
-    path.write_text(json.dumps(ports), encoding="ascii")
-    return ports
-
-
-def admin_password(home: Home) -> str:
-    """Return the first password: NIGHTHERD_ADMIN_PASSWORD, else the one made at the first start."""
-    given = os.environ.get("NIGHTHERD_ADMIN_PASSWORD", "")
-    path = home.password_file
-    if not given and path.exists():
-        return path.read_text(encoding="utf-8").strip()
-    password = given or secrets.token_urlsafe(15)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(f"{password}\n")
-    return password
 
 
 class Up:
@@ -209,10 +81,11 @@ class Up:
             await asyncio.gather(starting, return_exceptions=True)
             for child in reversed(self.children):
                 await child.stop()
-            (self.home.state / "pids.json").unlink(missing_ok=True)
+            leftovers.forget(self.home)
             shutil.rmtree(self.home.sockets, ignore_errors=True)
 
     def _prepare(self) -> None:
+        leftovers.end(self.home)
         if not port_is_free(self.options.port):
             raise UpError(
                 f"port {self.options.port} of 127.0.0.1 is in use: choose another with --port"
@@ -251,7 +124,7 @@ class Up:
         found = mongod.find()
         self._said += found.said
         if found.url:
-            await _until_mongo_answers(found.url)
+            await until_mongo_answers(found.url)
             return found.url
         if not found.binary:
             raise UpError("\n".join([*found.said, mongod.WAYS_OUT]))
@@ -264,7 +137,7 @@ class Up:
             stop_s=30,
         )
         url = mongod.url_of(self.home)
-        await self._start(program, lambda: _mongo_answers(url))
+        await self._start(program, lambda: mongo_answers(url))
         return url
 
     async def _start_service(self, name: str, settings: dict[str, str]) -> None:
@@ -274,7 +147,8 @@ class Up:
             environment(name, **settings),
             self.user,
         )
-        await self._start(program, lambda: self._serving(name))
+        address, tls = f"127.0.0.1:{self.ports[name]}", self.home.tls("gateway")
+        await self._start(program, lambda: serving(tls, address, name))
 
     async def _start_gateway(self, at: dict[str, str], database: dict[str, str]) -> None:
         settings = {
@@ -324,7 +198,7 @@ class Up:
 
     async def _start(self, program: Program, ready: Callable[[], Awaitable[bool]]) -> None:
         print(f"starting {program.name}", flush=True)
-        child = Child(program, self.home.logs / f"{program.name}.log", ready)
+        child = Child(program, self.home.logs / f"{program.name}.log", ready, self._note)
         self.children.append(child)
         await child.start()
         try:
@@ -339,8 +213,9 @@ class Up:
                 f"{program.name} {what}; the end of "
                 f"{self.home.logs / (program.name + '.log')}:\n{self._tail(program.name)}"
             ) from None
-        pids = {each.program.name: each.pid for each in self.children}
-        (self.home.state / "pids.json").write_text(json.dumps(pids), encoding="ascii")
+
+    def _note(self) -> None:
+        leftovers.note(self.home, {each.program.name: each.pid for each in self.children})
 
     def _tail(self, name: str) -> str:
         try:
@@ -348,22 +223,6 @@ class Up:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-10:])
-
-    async def _serving(self, name: str) -> bool:
-        import grpc
-        from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-        credentials = Identity(self.home.tls("gateway")).channel_credentials()
-        channel = open_channel(f"127.0.0.1:{self.ports[name]}", credentials, name)
-        try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=2
-            )
-        except grpc.aio.AioRpcError:
-            return False
-        finally:
-            await channel.close()
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _gateway_answers(self) -> bool:
         return await asyncio.to_thread(gateway_answers, self.home, self.options.port)
@@ -404,45 +263,3 @@ class Up:
         )
         lines.append("Ctrl-C stops everything in order.")
         print("\n".join(lines), flush=True)
-
-
-async def _until_mongo_answers(url: str) -> None:
-    """Wait for a MongoDB of somebody else's.
-
-    Raises:
-        UpError: it does not answer. The URL is not printed: it may hold a password.
-    """
-    from chassis import mongo
-
-    try:
-        async with asyncio.timeout(MONGO_S):
-            while not await _mongo_answers(url):  # noqa: ASYNC110  (only asking tells)
-                await asyncio.sleep(0.2)
-    except (mongo.PyMongoError, ValueError) as error:
-        raise UpError(f"NIGHTHERD_MONGO_URL cannot be used: {error}") from None
-    except TimeoutError:
-        raise UpError(
-            f"the MongoDB of NIGHTHERD_MONGO_URL does not answer within {MONGO_S:.0f} s"
-        ) from None
-
-
-async def _mongo_answers(url: str) -> bool:
-    from chassis import mongo
-
-    client = mongo.connect(url)
-    try:
-        return await mongo.reachable(client)
-    finally:
-        client.close()
-
-
-def gateway_answers(home: Home, port: int) -> bool:
-    """Whether the gateway answers on `port`."""
-    context = ssl.create_default_context(cafile=str(home.ca / "ca.pem"))
-    try:
-        with urllib.request.urlopen(
-            f"https://localhost:{port}/api/v1/_ping", timeout=3, context=context
-        ) as answer:
-            return bool(answer.status == 200)  # noqa: PLR2004
-    except OSError:
-        return False

@@ -1,6 +1,5 @@
 """`nightherd verify` and `nightherd status`."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from cli.environment import environment
 from cli.homes import Home
+from cli.leftovers import noted
 from cli.rest import Gateway, RestError
-from cli.up import environment
 
 
 def verify_spool(folder: Path) -> int:
@@ -53,9 +53,8 @@ def _all_hosts(gateway: Gateway) -> list[str]:
 
 def print_status(home: Home) -> int:
     """Print what runs; 0 when something does, 3 when nothing does."""
-    try:
-        pids = json.loads((home.state / "pids.json").read_text(encoding="ascii"))
-    except (OSError, ValueError):
+    pids = noted(home)
+    if not pids:
         print(f"nothing runs from {home.path}")
         return 3
     for name, pid in pids.items():

@@ -1,0 +1,38 @@
+"""Ports of 127.0.0.1 for the services, the same at every start where they are free."""
+
+import json
+import socket
+
+from cli.homes import Home
+
+SERVICES = ("store", "modeler", "detector")
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a TCP port of 127.0.0.1 can be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def choose_ports(home: Home) -> dict[str, int]:
+    """Return a port for each service: those of last time where they are free."""
+    path = home.state / "ports.json"
+    try:
+        known = json.loads(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        known = {}
+    ports: dict[str, int] = {}
+    for name in SERVICES:
+        port = known.get(name)
+        if not (isinstance(port, int) and 0 < port < 65536 and port_is_free(port)):  # noqa: PLR2004
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+        ports[name] = port
+    path.write_text(json.dumps(ports), encoding="ascii")
+    return ports
