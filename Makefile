@@ -55,12 +55,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: requirements/up.txt | $(VENV)/bin/python
 	@echo "setup: installing what Nightherd needs (half a minute)"
-	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/up.txt
+	@$(PY) -m pip install -q --disable-pip-version-check --use-pep517 --require-hashes -r requirements/up.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
 	@echo "setup: installing what tests need (a minute)"
-	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install -q --disable-pip-version-check --use-pep517 --require-hashes -r requirements/dev.txt
 	@touch $@ $(VENV)/.run
 
 # protoc's mypy plugin is a development tool: without it the stubs are left out.
