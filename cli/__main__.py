@@ -57,7 +57,7 @@ def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa
         held = lock(place)
         (place.state / "port").write_text(str(port), encoding="ascii")
         asyncio.run(Up(Options(place, port, herd, not no_agent)).run())
-    except (UpError, EnrolError) as error:
+    except (UpError, EnrolError, OSError) as error:
         print(f"nightherd: {error}", file=sys.stderr)
         sys.exit(1)
     del held

@@ -1,6 +1,7 @@
 """Certificates of everything on this machine, issued by the local authority and renewed in time."""
 
 import datetime as dt
+import os
 import secrets
 import subprocess
 import sys
@@ -92,8 +93,7 @@ def own(folder: Path, owner: tuple[int, int] | None) -> None:
     """Give a folder and all in it to a user."""
     if owner is None:
         return
-    import os
-
-    os.chown(folder, *owner)
-    for path in folder.rglob("*"):
-        os.chown(path, *owner, follow_symlinks=False)
+    for path in (folder, *folder.rglob("*")):
+        status = path.lstat()
+        if (status.st_uid, status.st_gid) != owner:
+            os.chown(path, *owner, follow_symlinks=False)

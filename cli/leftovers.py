@@ -49,6 +49,7 @@ def end(home: Home) -> None:
             log.warning("ending what was left of another run", child=name, pid=pid)
             try:
                 os.kill(pid, sign)
+                os.kill(pid, signal.SIGCONT)  # one that is stopped cannot hear
             except ProcessLookupError:
                 continue
         deadline = time.monotonic() + patience_s

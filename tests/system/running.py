@@ -45,12 +45,14 @@ class RefusedError(Exception):
 class Running:
     """One `nightherd up`, until closed."""
 
-    def __init__(self, home: Path, *arguments: str, cwd: Path = ROOT, **extra: str) -> None:
+    def __init__(
+        self, home: Path, *arguments: str, cwd: Path = ROOT, prefix: tuple = (), **extra: str
+    ) -> None:
         self.home, self.port = home, free_port()
         self.log = home.parent / f"{home.name}.up.log"
         self._out = self.log.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "up", "--port", str(self.port), *arguments],
+            [*prefix, sys.executable, "-m", "cli", "up", "--port", str(self.port), *arguments],
             env=environment(NIGHTHERD_HOME=str(home), NIGHTHERD_ADMIN_PASSWORD=PASSWORD, **extra),
             stdout=self._out,
             stderr=subprocess.STDOUT,
