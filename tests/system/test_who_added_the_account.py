@@ -7,11 +7,12 @@ did: an alert. Cron: not interactive.
 import os
 import pathlib
 import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.system.running import Daemon, as_person, wait
+from tests.system.running import ROOT, Daemon, as_person, environment, wait
 
 pytestmark = [
     pytest.mark.system,
@@ -39,7 +40,9 @@ def daemons(place):
 
 def activities_of(nightherd, account: str) -> list[dict]:
     """Activities "accounts modified" whose command names `account`."""
-    found = nightherd.get("forensic/activities", type="accounts modified", search=account)
+    found = nightherd.get(
+        "forensic/activities", type="accounts modified", search=account, herd="default"
+    )
     return [a for a in found if account in a["command"]]
 
 
@@ -89,7 +92,7 @@ def test_a_daemon_that_learned_it_adds_an_account_one_activity_no_alert(
         "false",
         daemon.service,
     )
-    assert set(row["modifiedFiles"].split("; ")) >= ACCOUNT_FILES
+    assert set(row["modifiedFiles"].split(";")) >= ACCOUNT_FILES
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["at a terminal", "remotely, no terminal"])
@@ -179,6 +182,31 @@ def test_an_impostor_of_the_same_name_elsewhere_does_not_inherit_the_model(
     model = wait(lambda: nightherd.model(impostor.service))
     assert model["state"] == "learning"
     assert activity.get("wouldAlert") is True
+
+
+def test_two_herds_do_not_share_models(nightherd, daemons, user_names, place):
+    daemon = daemons("herdd")
+    daemon.order(f"useradd -M {user_names[0]}")
+    wait(lambda: (m := nightherd.model(daemon.service)) and "USERS_ADMIN" in m["capabilities"])
+    nightherd.activate(daemon.service)
+    the_activity(nightherd, user_names[0])
+    # The same doings on a host of another herd: what this host recorded, replayed there.
+    recorded = place / "recorded.seg"
+    spool = sorted((nightherd.home / "agent" / "spool").glob("*.seg"))
+    recorded.write_bytes(b"".join(path.read_bytes() for path in spool))
+    replay = [sys.executable, "-m", "cli", "replay", "--herd", "other", str(recorded)]
+    own = environment(NIGHTHERD_HOME=str(nightherd.home))
+    run = subprocess.run(replay, env=own, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    other = wait(lambda: nightherd.model(daemon.service, "other"))
+    assert (other["state"], other["herd"]) == ("learning", "other")
+    assert nightherd.model(daemon.service)["state"] == "manualActive"
+    found = wait(
+        lambda: nightherd.get(
+            "forensic/activities", herd="other", search=user_names[0], type="accounts modified"
+        )
+    )
+    assert [a["wouldAlert"] for a in found] == [True]
 
 
 @pytest.fixture(scope="module", autouse=True)
