@@ -65,7 +65,7 @@ async def csv_answer(
 ) -> Response:
     r"""Return rows as a CSV file with the `columns` that `fields` asks for, once the first came.
 
-    Lists are joined by ";" (one within an element is \x3b), objects are JSON. Cells that a
+    Lists are joined by "; " (a semicolon within an element is \x3b), objects are JSON. Cells that a
     spreadsheet would take for formulas get a quote in front unless `raw` is asked for.
     """
     wanted = question.fields()
@@ -105,7 +105,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, list) and not (value and isinstance(value[0], dict)):
-        return ";".join([_cell(each).replace(";", "\\x3b") for each in value])
+        return "; ".join([_cell(each).replace(";", "\\x3b") for each in value])
     return orjson.dumps(value).decode()
 
 

@@ -52,7 +52,7 @@ async def test_rows_say_what_the_json_says_and_have_no_cap(api, backend):
     assert len(parsed(await api.get(DOWNLOAD, user=user, limit=7, offset=3))) == 7
     (shown,) = await api.rows("/forensic/activities", user=user, limit=1)
     first = rows[0]
-    assert first["modifiedFiles"] == "/etc/passwd;/etc/shadow"
+    assert first["modifiedFiles"] == "/etc/passwd; /etc/shadow"
     assert first["interactive"] == "true"
     assert first["service"] == ""
     for name in ("time", "hostname", "user", "command", "id", "type"):
@@ -68,9 +68,9 @@ async def test_no_spreadsheet_takes_a_cell_for_a_formula_unless_raw_is_asked_for
     (row,) = parsed(await api.get(DOWNLOAD, user=user))
     assert row["user"] == "'" + user
     assert row["command"] == "'" + '=cmd|" /C calc"!A0,\\x0d\\x0a+1'
-    assert row["modifiedFiles"] == "'-a\\x3bb;@x"
+    assert row["modifiedFiles"] == "'-a\\x3bb; @x"
     (raw,) = parsed(await api.get(DOWNLOAD, user=user, raw=1))
-    assert (raw["user"], raw["modifiedFiles"]) == (user, "-a\\x3bb;@x")
+    assert (raw["user"], raw["modifiedFiles"]) == (user, "-a\\x3bb; @x")
 
 
 async def test_bytes_that_are_no_text_are_escaped_and_objects_are_json(api, backend):
