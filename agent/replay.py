@@ -7,6 +7,8 @@ the store can prove the import as it proves a host.
 import argparse
 import asyncio
 import hashlib
+import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import zstandard
 
 from agent import segments, ship
 from agent.identity import signing_key
+from agent.run import lock
 from agent.settings import Settings
 from agent.ship import Shipper
 from agent.spool import Spool
@@ -63,6 +66,7 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
     if missing:
         print(f"replay: no such file: {', '.join(missing)}", file=sys.stderr)  # noqa: T201
         return 2
+    held = lock(settings.dir)
     spool = Spool(settings.dir / "spool", settings.spool_bytes)
     host = Host(arguments.host_id, arguments.herd, clock.boot_id(), "replay", pb.ORIGIN_IMPORTED)
     sealer = Sealer(host, signing_key(settings.dir), spool.link)
@@ -81,7 +85,8 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
             )
     shipping = [asyncio.create_task(shipper.run()) for shipper in shippers]
     try:
-        return await _feed(arguments, spool, sealer, shippers)
+        skip = already_sealed(settings.dir / "imports.json", arguments.files, spool.link.number)
+        return await _feed(arguments, spool, sealer, shippers, skip)
     finally:
         for task in shipping:
             task.cancel()
@@ -90,20 +95,57 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
         spool.close()
         for channel in channels:
             await channel.close()
+        os.close(held)
+
+
+def already_sealed(journal: Path, files: list[Path], last: int) -> int:
+    """Return how many batches of `files` an earlier run sealed into this spool.
+
+    Each recorded batch becomes one batch, in order, so a number says how far it came: a replay that
+    was killed goes on, and one that was finished does nothing.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    try:
+        begun: dict[str, int] = json.loads(journal.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        begun = {}
+    key = digest.hexdigest()
+    if key not in begun:
+        begun[key] = last
+        fresh = journal.with_suffix(".new")
+        fresh.write_text(json.dumps(begun), encoding="ascii")
+        fresh.replace(journal)
+    following = min((at for at in begun.values() if at > begun[key]), default=last)
+    return following - begun[key]
+
+
+def unsealed(files: list[Path], skip: int, rejects: list[str]) -> Iterator[events.EventBatch]:
+    """Yield the bodies of `files` after the first `skip`; say and note what cannot be read."""
+    skipped = 0
+    for body in recorded(files):
+        if isinstance(body, str):
+            print(f"replay: not taken: {body}", file=sys.stderr)  # noqa: T201
+            rejects.append(body)
+        elif body.events and skipped < skip:
+            skipped += 1
+        elif body.events:
+            yield body
 
 
 async def _feed(
-    arguments: argparse.Namespace, spool: Spool, sealer: Sealer, shippers: list[Shipper]
+    arguments: argparse.Namespace,
+    spool: Spool,
+    sealer: Sealer,
+    shippers: list[Shipper],
+    skip: int,
 ) -> int:
-    began, sent, batches, rejects = time.monotonic(), 0, 0, 0
+    began, sent, batches = time.monotonic(), 0, 0
     told = began
-    for body in recorded(arguments.files):
-        if isinstance(body, str):
-            print(f"replay: not taken: {body}", file=sys.stderr)  # noqa: T201
-            rejects += 1
-            continue
-        if not body.events:
-            continue
+    rejects: list[str] = []
+    for body in unsealed(arguments.files, skip, rejects):
         while _behind(spool, shippers) > MOST_BEHIND:  # noqa: ASYNC110  (cursors tell nobody)
             await asyncio.sleep(0.02)
         spool.append([sealer.seal(body, clock.wall_minus_boot_ns())], [sealer.link])
@@ -126,7 +168,8 @@ async def _feed(
             _progress(sent, began, _behind(spool, shippers))
     print(  # noqa: T201
         f"replayed {sent} events in {batches} batches as host {arguments.host_id}; "
-        f"{rejects} rejected; {time.monotonic() - began:.1f} s"
+        f"{len(rejects)} rejected; {time.monotonic() - began:.1f} s"
+        + (f"; {skip} batches were sealed by an earlier run" if skip else "")
     )
     return 1 if rejects else 0
 

@@ -1,6 +1,6 @@
 """`kill -9` of everything, again and again, while recorded events stream: as if nothing had happened."""
 
-import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -67,8 +67,6 @@ def result(running: Running) -> dict:
             for d in client["nightherd_modeler"]["behaviours"].find({}, {"_id": True})
         )
     with running.open("nightherd/events", host=HOST) as answer:
-        import json
-
         bodies = [json.loads(line) for line in answer]
     kinds = Counter(
         next(k for k in ("exec", "fileChange") if k in event)
@@ -98,33 +96,37 @@ def finish(process: subprocess.Popen, running: Running, timeout_s: float) -> Non
 
 def kill_all(running: Running, process: subprocess.Popen, recorded: Path, rate: float, rounds: int):
     """Kill each once a round, with batches unacknowledged; return the replay that runs at the end."""
-    unacknowledged = []
     for _ in range(rounds):
         for name in ("store", "detector", "modeler", "mongod", "gateway", "agent"):
             held = running.child("store" if name in ("agent", "gateway") else name)
-            victim = {"agent": lambda: replaying(process)}.get(
-                name, lambda name=name: wait(lambda: running.child(name), 60)
-            )()
-            # Held still for a moment, so that batches are under way when the blow falls.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(held, signal.SIGSTOP)
+            victim = replaying(process) if name == "agent" else running.child(name)
+            assert held
+            assert victim
+            # Held still for a moment: what is sealed meanwhile is not acknowledged by it.
+            os.kill(held, signal.SIGSTOP)
             before = sealed(running)
-            wait(lambda before=before: sealed(running) > before or process.poll() is not None, 20)
-            assert process.poll() is None, "the stream was over before everything was killed"
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
+            under_way = until_more_is_sealed(running, before, process)
+            assert under_way > before, "no batch was under way"
+            os.kill(victim, signal.SIGKILL)
+            if held != victim:
+                os.kill(held, signal.SIGCONT)
             if name == "agent":
                 process.wait(timeout=30)
-            if held != victim:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(held, signal.SIGCONT)
-            unacknowledged.append((name, sealed(running), before))
-            if name == "agent":
                 process = replay(running, recorded, rate)
                 replaying(process)
-            time.sleep(0.3)
-    assert all(after > before - 1 for _, after, before in unacknowledged)
+            else:
+                until_another_runs(running, name, victim)
     return process
+
+
+def until_more_is_sealed(running: Running, before: int, process: subprocess.Popen) -> int:
+    wait(lambda: sealed(running) > before or process.poll() is not None, 20)
+    assert process.poll() is None, "the stream was over before everything was killed"
+    return sealed(running)
+
+
+def until_another_runs(running: Running, name: str, victim: int) -> None:
+    wait(lambda: running.child(name) not in (0, victim), 60)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,9 @@ def test_a_secret_in_arguments_is_nowhere(nightherd):
             for document in client[base][name].find()
             if needle in _everything(document)
         ]
-    assert found == []
+    assert found == [], [
+        f"{event} {image}" for event, image in nightherd.events() if secret in f"{event}{image}"
+    ]
     files = [path for path in nightherd.home.rglob("*") if path.is_file()]
     assert len(files) > 10
     assert [path for path in files if needle in path.read_bytes()] == []

@@ -92,7 +92,7 @@ def test_a_daemon_that_learned_it_adds_an_account_one_activity_no_alert(
         "false",
         daemon.service,
     )
-    assert set(row["modifiedFiles"].split(";")) >= ACCOUNT_FILES
+    assert set(row["modifiedFiles"].split("; ")) >= ACCOUNT_FILES
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["at a terminal", "remotely, no terminal"])
