@@ -1,0 +1,141 @@
+"""What comes out of the pipeline: events collected, sealed, spooled; what is lost, told."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from agent.spool import Evicted, Spool
+from agent.stages.fold import Made
+from agent.stages.seal import Collector, Link, Sealer
+from chassis import clock
+from chassis.counters import Counter, Gauge
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
+
+log = structlog.get_logger()
+events_total = Counter("nightherd_agent_events", "Events that were sealed")
+lost_total = Counter("nightherd_agent_lost", "Events known to be lost")
+spool_gauge = Gauge("nightherd_agent_spool_bytes", "Bytes in the spool")
+
+MOST_UNWRITTEN = 32
+"""Batches kept in memory while the disk takes none."""
+_Gap = events.Gap
+
+
+class Witness(Protocol):
+    """Somebody who wants to know what passes by (the self-test)."""
+
+    def saw(self, made: Made) -> None:
+        """Look at one event."""
+
+
+class Output:
+    """Collects events, seals them when it is time, and writes them to the spool."""
+
+    def __init__(self, spool: Spool, sealer: Sealer, wake: Callable[[], None]) -> None:
+        """Write to `spool`; `wake` is called when it has more."""
+        self._spool, self._sealer, self._wake = spool, sealer, wake
+        self._collector = Collector()
+        self._unwritten: list[tuple[delivery.SealedBatch, Link]] = []
+        self.offset_ns = clock.wall_minus_boot_ns()
+        """Wall clock minus boot clock, as of this tick."""
+        self.witness: Witness | None = None
+        self.event_count = 0
+        self.lost_count = 0
+
+    def tell(self, *kinds: events.Event, urgent: bool = True) -> None:
+        """Add events of the agent's own: facts, status, gaps."""
+        now = clock.boot_ns()
+        for event in kinds:
+            if not event.HasField("event_time"):
+                event.event_time.CopyFrom(clock.to_timestamp(now + self.offset_ns))
+            self.add(Made(None, event, urgent), now)
+
+    def add(self, made: Made, now: int) -> None:
+        """Add one event at `now` (boot clock)."""
+        if self.witness is not None:
+            self.witness.saw(made)
+        self._collector.add(made, now)
+        if self._collector.full:
+            self._seal()
+
+    def advance(self, now: int) -> None:
+        """Seal what is due; try again to write what the disk did not take."""
+        if self._collector.due(now):
+            self._seal()
+        elif self._unwritten:
+            self._write()
+
+    def finish(self) -> None:
+        """Seal everything that is collected."""
+        if len(self._collector):
+            self._seal()
+
+    def gap(
+        self,
+        cause: "_Gap.Cause.ValueType",
+        start_boot_ns: int,
+        end_boot_ns: int,
+        *,
+        source: str,
+        lost: int | None = None,
+        detail: str = "",
+    ) -> events.Event:
+        """Return a gap from one moment of the boot clock to another."""
+        exact, unknown = _Gap.PRECISION_EXACT, _Gap.PRECISION_UNKNOWN
+        return events.Event(
+            gap=_Gap(
+                cause=cause,
+                start_time=clock.to_timestamp(start_boot_ns + self.offset_ns),
+                end_time=clock.to_timestamp(end_boot_ns + self.offset_ns),
+                precision=unknown if lost is None else exact,
+                lost=lost or 0,
+                source=source,
+                detail=detail,
+            )
+        )
+
+    def lost(self, count: int) -> None:
+        """Count events that are known to be lost."""
+        self.lost_count += count
+        lost_total.inc(count)
+
+    def _seal(self) -> None:
+        body = self._collector.take()
+        if len(self._unwritten) >= MOST_UNWRITTEN:
+            self._given_up(Evicted(0, 0, len(body.events)))
+            return
+        self.event_count += len(body.events)
+        events_total.inc(len(body.events))
+        batch = self._sealer.seal(body, self.offset_ns)
+        self._unwritten.append((batch, self._sealer.link))
+        self._write()
+
+    def _write(self) -> None:
+        batches = [batch for batch, _ in self._unwritten]
+        try:
+            evicted = self._spool.append(batches, [link for _, link in self._unwritten])
+        except OSError as error:
+            log.warning("spool not written; batches wait", error=str(error), batches=len(batches))
+            return
+        self._unwritten.clear()
+        spool_gauge.set(self._spool.size_bytes)
+        self._wake()
+        for hole in evicted:
+            self._given_up(hole)
+
+    def _given_up(self, hole: Evicted) -> None:
+        self.lost(hole.event_count)
+        now = clock.boot_ns()
+        self.tell(
+            self.gap(
+                _Gap.CAUSE_SPOOL_EVICTION,
+                hole.first_ns - self.offset_ns if hole.first_ns else now,
+                hole.last_ns - self.offset_ns if hole.last_ns else now,
+                source="spool",
+                lost=hole.event_count,
+                detail=f"The spool is full: batches {hole.first} to {hole.last} were given up.",
+            ),
+            urgent=False,
+        )

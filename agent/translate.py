@@ -1,0 +1,287 @@
+"""Records of the sensors become events of somebody."""
+
+import os
+from collections import deque
+from collections.abc import Iterable
+
+from agent import audit_events
+from agent.accounts import Accounts
+from agent.names import UserNames
+from agent.output import Output
+from agent.processes import Process
+from agent.sensors.records import (
+    AuditRecord,
+    FileRecord,
+    LossRecord,
+    ProcessRecord,
+    Record,
+    SocketRecord,
+)
+from agent.sensors.watchlist import WatchList
+from agent.stages import guess
+from agent.stages.environ import ssh_client_of
+from agent.stages.fold import FileChanges, Made
+from agent.stages.identify import Identifier
+from agent.stages.sessions import PERSON
+from agent.stages.urgency import is_urgent
+from chassis import clock
+from nightherd.event.v1 import event_pb2 as events
+
+MOST_WAITING = 20_000
+"""File changes that wait for a guess at who made them."""
+MOST_ADDRESS_LOOKS = 3
+_Gap = events.Gap
+_PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
+
+
+class _Sorted:
+    """The records of one tick, by what they are: who comes before what they did."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.before: list[ProcessRecord] = []
+        self.processes: list[ProcessRecord] = []
+        self.files: list[FileRecord] = []
+        self.sockets: list[SocketRecord] = []
+        self.audit: list[AuditRecord] = []
+        self.losses: list[LossRecord] = []
+        for record in records:
+            if isinstance(record, ProcessRecord):
+                (self.before if record.kind == "snapshot" else self.processes).append(record)
+            elif isinstance(record, FileRecord):
+                self.files.append(record)
+            elif isinstance(record, SocketRecord):
+                self.sockets.append(record)
+            elif isinstance(record, AuditRecord):
+                self.audit.append(record)
+            else:
+                self.losses.append(record)
+
+
+class Translator:
+    """Turns records into events, with the help of who is known."""
+
+    def __init__(
+        self, identifier: Identifier, names: UserNames, watch_list: WatchList, output: Output
+    ) -> None:
+        """Add events to `output`."""
+        self._identifier, self._names, self._output = identifier, names, output
+        self.watch_list = watch_list
+        self._files = FileChanges()
+        self._accounts = Accounts()
+        self._waiting: deque[FileRecord] = deque(maxlen=MOST_WAITING)
+        self._own_pid = os.getpid()
+
+    def advance(self, now: int) -> None:
+        """Close what was collected for long enough."""
+        while self._waiting and self._waiting[0].boot_ns <= now - guess.WAIT_NS:
+            self._guessed(self._waiting.popleft(), now)
+        for made in self._files.due(now):
+            self._changed(made, now)
+
+    def finish(self, now: int) -> None:
+        """Close everything."""
+        while self._waiting:
+            self._guessed(self._waiting.popleft(), now)
+        for made in self._files.all():
+            self._changed(made, now)
+
+    def handle(self, records: Iterable[Record], now: int) -> None:
+        """Turn the records of one tick into events: who comes before what they did."""
+        sorted_records = _Sorted(records)
+        if sorted_records.before:
+            self._identifier.snapshot(sorted_records.before)
+        closed: list[str] = []
+        exits: list[tuple[ProcessRecord, events.Image]] = []
+        for record in sorted_records.processes:
+            self._process(record, now, closed, exits)
+        self._tell_sessions(now)
+        for file in sorted_records.files:
+            self._file(file, now)
+        for made in [each for exec_id in closed for each in self._files.ended(exec_id)]:
+            self._changed(made, now)
+        for socket in sorted_records.sockets:
+            self._socket(socket, now)
+        for ended, image in exits:
+            self._exited(ended, image, now)
+        for audit in sorted_records.audit:
+            self._audit(audit, now)
+        for loss in sorted_records.losses:
+            self._lost(loss)
+        self._tell_sessions(now)
+
+    def _process(
+        self,
+        record: ProcessRecord,
+        now: int,
+        closed: list[str],
+        exits: list[tuple[ProcessRecord, events.Image]],
+    ) -> None:
+        if record.kind == "fork":
+            self._identifier.fork(record)
+        elif record.kind == "exec":
+            known = self._identifier.processes.get(record.pid)
+            if known is not None and known.known_image is not None:
+                closed.append(known.known_image.exec_id)
+            process = self._identifier.exec(record)
+            self._look_for_address(process, record.boot_ns)
+            image = process.image
+            event = self._event(record.boot_ns, exact=record.exact)
+            event.exec.requested_path = record.requested_path
+            self._output.add(Made(image, event, is_urgent(image)), now)
+        elif record.kind == "exit":
+            gone = self._identifier.exit(record)
+            if gone is not None and gone.known_image is not None:
+                closed.append(gone.known_image.exec_id)
+                if gone.executed:
+                    exits.append((record, gone.image))
+
+    def _look_for_address(self, process: Process, boot_ns: int) -> None:
+        """Ask a session's first programs where it came from: sshd tells them."""
+        session = process.session
+        if (
+            session is None
+            or session.kind != PERSON
+            or session.source_address
+            or session.address_looks >= MOST_ADDRESS_LOOKS
+        ):
+            return
+        session.address_looks += 1
+        if address := ssh_client_of(process.pid):
+            self._identifier.address_known(session.session_id, address, boot_ns)
+            self._identifier.refresh(process)
+
+    def _exited(self, record: ProcessRecord, image: events.Image, now: int) -> None:
+        event = self._event(record.boot_ns, exact=record.exact)
+        status = record.exit_status
+        event.exit.signal = status & 0x7F
+        if not event.exit.signal:
+            event.exit.code = status >> 8 & 0xFF
+        event.exit.lifetime_ms = (record.boot_ns - record.start_ns) // 1_000_000
+        self._output.add(Made(image, event), now)
+
+    def _file(self, record: FileRecord, now: int) -> None:
+        if not record.pid:
+            self._waiting.append(record)
+            return
+        process = self._identifier.processes.who(record.pid)
+        if process is None:
+            self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
+            return
+        several = self._identifier.images_this_tick(process)
+        sure = record.exact and not several
+        self._collect(
+            record,
+            self._identifier.refresh(process),
+            events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
+            tuple(each.exec_id for each in several),
+            now,
+        )
+
+    def _guessed(self, record: FileRecord, now: int) -> None:
+        """Collect a change whose source does not say who made it."""
+        found = guess.candidates(self._identifier.processes, record, self._own_pid)
+        self._collect(
+            record,
+            found[0] if found else None,
+            events.ATTRIBUTION_INFERRED if found else events.ATTRIBUTION_UNKNOWN,
+            tuple(each.exec_id for each in found),
+            now,
+        )
+
+    def _collect(
+        self,
+        record: FileRecord,
+        image: events.Image | None,
+        attribution: "events.Attribution.ValueType",
+        candidates: tuple[str, ...],
+        now: int,
+    ) -> None:
+        entry = self.watch_list.entry_for(record.path)
+        if entry is None and record.previous_path:
+            entry = self.watch_list.entry_for(record.previous_path)
+        made = self._files.add(
+            record,
+            image,
+            record.boot_ns + self._output.offset_ns,
+            attribution=attribution,
+            candidates=candidates,
+            urgent=entry is not None and entry.urgent,
+        )
+        if made is not None:
+            self._changed(made, now)
+
+    def _changed(self, made: Made, now: int) -> None:
+        """Add collected file changes, and what they did to accounts."""
+        self._output.add(made, now)
+        if any(c.path in self._accounts.watched for c in made.event.file_change.changes):
+            for change in self._accounts.changes():
+                event = events.Event(
+                    event_time=made.event.event_time,
+                    attribution=made.event.attribution,
+                    account_change=change,
+                )
+                self._output.add(Made(made.image, event, urgent=True), now)
+
+    def _socket(self, record: SocketRecord, now: int) -> None:
+        if record.pid == self._own_pid:  # shipping must not cause what it ships
+            return
+        process = self._identifier.processes.who(record.pid)
+        event = self._event(record.boot_ns, exact=process is not None)
+        if process is None:
+            event.attribution = events.ATTRIBUTION_UNKNOWN
+        protocol = _PROTOCOLS.get(record.protocol, events.PROTOCOL_UNSPECIFIED)
+        if record.kind == "connect":
+            event.connect.protocol = protocol
+            event.connect.local_address = record.local_address
+            event.connect.local_port = record.local_port
+            event.connect.remote_address = record.remote_address
+            event.connect.remote_port = record.remote_port
+        else:
+            event.listen.protocol = protocol
+            event.listen.local_address = record.local_address
+            event.listen.local_port = record.local_port
+        image = self._identifier.refresh(process) if process is not None else None
+        self._output.add(Made(image, event), now)
+
+    def _audit(self, record: AuditRecord, now: int) -> None:
+        for made in audit_events.events_of(record, self._identifier, now):
+            self._output.add(made, now)
+
+    def _tell_sessions(self, now: int) -> None:
+        for boot_ns, process, session, ended in self._identifier.session_news(now):
+            event = self._event(boot_ns, exact=True)
+            if ended:
+                event.session_end.session_id = session.session_id
+            else:
+                start = event.session_start
+                start.session_id = session.session_id
+                start.login_user_id = session.login_user_id
+                start.login_user = self._names[session.login_user_id]
+                start.terminal = session.terminal
+                start.source_address = session.source_address
+                start.opener = session.opener
+                start.preexisting = session.preexisting
+                if process is not None:
+                    start.provenance = process.image.provenance
+            image = process.image if process is not None else None
+            self._output.add(Made(image, event, urgent=not session.preexisting), now)
+
+    def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
+        return events.Event(
+            event_time=clock.to_timestamp(boot_ns + self._output.offset_ns),
+            attribution=events.ATTRIBUTION_EXACT if exact else events.ATTRIBUTION_INFERRED,
+        )
+
+    def _lost(self, record: LossRecord) -> None:
+        counted = record.lost is not None
+        self._output.lost(record.lost or 0)
+        self._output.tell(
+            self._output.gap(
+                _Gap.CAUSE_KERNEL_DROP if counted else _Gap.CAUSE_OVERFLOW,
+                record.since_ns,
+                record.boot_ns,
+                source=record.source,
+                lost=record.lost,
+                detail=record.detail,
+            )
+        )
