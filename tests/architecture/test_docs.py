@@ -40,3 +40,20 @@ def test_every_command_has_a_help_text():
 
 def test_architecture_is_at_most_two_pages():
     assert len((ROOT / "docs" / "architecture.md").read_text().splitlines()) <= 120
+
+
+def test_the_api_page_names_every_endpoint_and_every_field():
+    import importlib
+    import pkgutil
+
+    import gateway.routes
+    from gateway import fields
+
+    text = (ROOT / "docs" / "api.md").read_text()
+    for module in pkgutil.iter_modules(gateway.routes.__path__):
+        router = getattr(importlib.import_module(f"gateway.routes.{module.name}"), "router", None)
+        for route in router.routes if router else []:
+            path = re.sub(r"\{identifier(:path)?\}", "{id}", route.path)
+            assert all(f"`{method} {path}`" in text for method in route.methods), path
+    for name, _, _ in (*fields.ACTIVITY, *fields.ALERT):
+        assert f"`{name}`" in text, name
