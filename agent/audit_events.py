@@ -44,7 +44,7 @@ def events_of(record: AuditRecord, identifier: Identifier, boot_ns: int) -> Iter
 def _note_address(fields: dict[str, bytes], identifier: Identifier, boot_ns: int) -> None:
     session, address = fields.get("ses", b""), _text(fields, "addr")
     if session.isdigit() and address not in ("", "?"):
-        identifier.address_known(int(session), address, boot_ns)
+        identifier.book.address_known(int(session), address, boot_ns)
 
 
 def _failure(fields: dict[str, bytes]) -> events.AuthFailure:

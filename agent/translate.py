@@ -147,8 +147,8 @@ class Translator:
             return
         session.address_looks += 1
         if address := ssh_client_of(process.pid):
-            self._identifier.address_known(session.session_id, address, boot_ns)
-            self._identifier.refresh(process)
+            self._identifier.book.address_known(session.session_id, address, boot_ns)
+            self._identifier.images.refresh(process)
 
     def _exited(self, record: ProcessRecord, image: events.Image, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
@@ -171,7 +171,7 @@ class Translator:
         sure = record.exact and not several
         self._collect(
             record,
-            self._identifier.refresh(process),
+            self._identifier.images.refresh(process),
             events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
             tuple(each.exec_id for each in several),
             now,
@@ -240,7 +240,7 @@ class Translator:
             event.listen.protocol = protocol
             event.listen.local_address = record.local_address
             event.listen.local_port = record.local_port
-        image = self._identifier.refresh(process) if process is not None else None
+        image = self._identifier.images.refresh(process) if process is not None else None
         self._output.add(Made(image, event), now)
 
     def _audit(self, record: AuditRecord, now: int) -> None:
@@ -248,7 +248,7 @@ class Translator:
             self._output.add(made, now)
 
     def _tell_sessions(self, now: int) -> None:
-        for boot_ns, process, session, ended in self._identifier.session_news(now):
+        for boot_ns, process, session, ended in self._identifier.book.news(now):
             event = self._event(boot_ns, exact=True)
             if ended:
                 event.session_end.session_id = session.session_id

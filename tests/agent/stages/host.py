@@ -98,7 +98,7 @@ class Host:
         self.identifier.begin_tick(0, self.now)
         process = self.identifier.processes.who(pid)
         assert process is not None
-        return self.identifier.refresh(process)
+        return self.identifier.images.refresh(process)
 
     def daemon(self, path: str, *arguments: str) -> int:
         """A daemon that PID 1 started in a POSIX session of its own."""
