@@ -28,8 +28,6 @@ format: $(VENV)/.dev ## Put code and protos into house form
 protos: gen/.stamp ## Generate Python from protos/ into gen/
 breaking: $(VENV)/.dev ## Compare the protos with those of the main branch
 	@$(VENV)/bin/buf breaking --against '.git#branch=main'
-bench: $(VENV)/.dev gen/.stamp ## Measure against targets and peers
-	@$(PY) -m benchmarks $(ARGS)
 bpf: ## Compile the eBPF object anew (clang-14, llvm-14, libbpf-dev)
 	@sh agent/bpf/build.sh
 lock: ## Pin every dependency with hashes (needs uv on PATH)
@@ -68,4 +66,4 @@ gen/.stamp: $(PROTOS) protos/generate.py | $(VENV)/.run
 	@$(PY) protos/generate.py
 	@touch $@
 
-.PHONY: run setup test drill lint format protos breaking bench bpf lock clean help
+.PHONY: run setup test drill lint format protos breaking bpf lock clean help
