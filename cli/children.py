@@ -1,6 +1,7 @@
 """Child processes: started and stopped in order, restarted with back-off, never left behind."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -63,7 +64,7 @@ class Child:
         )
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.restarts = 0
         self._wrong_settings = False
 
@@ -93,7 +94,7 @@ class Child:
 
     async def stop(self) -> None:
         """Stop it in order; kill it when it takes too long."""
-        self._stopping = True
+        self._stopping.set()
         process = self._process
         if process is not None and process.returncode is None:
             process.terminate()
@@ -136,13 +137,12 @@ class Child:
     async def _keep(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
-            process = self._process
-            if process is None:
-                return
-            began = time.monotonic()
-            await self._copy_output(process)
-            status = await process.wait()
-            if self._stopping:
+            process, began = self._process, time.monotonic()
+            status: int | None = None
+            if process is not None:
+                await self._copy_output(process)
+                status = await process.wait()
+            if self._stopping.is_set():
                 return
             if time.monotonic() - began > STABLE_S:
                 pause_s = FIRST_PAUSE_S
@@ -151,11 +151,15 @@ class Child:
             log.warning(
                 "ended; starting it again", child=self.program.name, status=status, in_s=pause_s
             )
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-            if self._stopping:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
                 return
-            await self._spawn()
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            try:
+                await self._spawn()
+            except OSError as error:  # no memory, no process to be had: it may pass
+                log.error("cannot be started", child=self.program.name, error=str(error))  # noqa: TRY400
+                self._process = None
 
     async def _copy_output(self, process: asyncio.subprocess.Process) -> None:
         """Write what the child prints to its log file, which is rotated by size."""
@@ -163,13 +167,15 @@ class Child:
         if stream is None:
             return
         while chunk := await stream.read(65536):
-            self._write(chunk.decode("utf-8", "backslashreplace"))
+            # A full disk must not stop what the log is about.
+            with contextlib.suppress(OSError):
+                self._write(chunk.decode("utf-8", "backslashreplace"))
 
     def _write(self, text: str) -> None:
         handler = self._log
-        if handler.stream is None:
-            handler.stream = handler._open()  # noqa: SLF001  (opened late on purpose)
-        if handler.stream.tell() + len(text) >= handler.maxBytes:
+        if handler.stream is not None and handler.stream.tell() + len(text) >= handler.maxBytes:
             handler.doRollover()
+        if handler.stream is None:  # not opened yet, or closed by the roll-over
+            handler.stream = handler._open()  # noqa: SLF001
         handler.stream.write(text)
         handler.stream.flush()

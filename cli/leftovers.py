@@ -29,6 +29,8 @@ def noted(home: Home) -> dict[str, int]:
         known = json.loads((home.state / "pids.json").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return {}
+    if not isinstance(known, dict):
+        return {}
     return {str(name): int(pid) for name, pid in known.items() if isinstance(pid, int) and pid > 0}
 
 

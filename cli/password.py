@@ -15,5 +15,6 @@ def admin_password(home: Home) -> str:
     password = given or secrets.token_urlsafe(15)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
+        os.fchmod(fd, 0o600)  # the mode above is for a new file only
         file.write(f"{password}\n")
     return password

@@ -25,6 +25,8 @@ def choose_ports(home: Home) -> dict[str, int]:
     try:
         known = json.loads(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
+        known = None
+    if not isinstance(known, dict):
         known = {}
     ports: dict[str, int] = {}
     for name in SERVICES:
