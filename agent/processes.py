@@ -9,7 +9,8 @@ from nightherd.event.v1 import event_pb2 as events
 
 KEPT_NS = 60_000_000_000
 """How long a process that ended can still be named for what it did."""
-MOST_ENDED = 4096
+MOST_ENDED = 1024
+"""Kept beyond a tick; within one all are: `forget` comes at its end."""
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class Process:
     """What a person would call it: the script, or the executable."""
     ancestors: tuple[events.Ancestor, ...] = ()
     """Above `image`, nearest first."""
+    above: tuple[events.Image, tuple[events.Ancestor, ...]] | None = None
+    """(image, what stands above children that were forked while it ran)."""
     ended_ns: int = 0
     executed: bool = False
     """False for a fork that still runs its parent's program."""
@@ -112,6 +115,7 @@ class Processes:
 
     def _retire(self, process: Process, boot_ns: int) -> None:
         process.ended_ns = boot_ns
+        process.above = None
         self._living.pop(process.pid, None)
         if (siblings := self._children.get(process.parent_pid)) is not None:
             siblings.discard(process.pid)

@@ -142,7 +142,7 @@ class Identifier:
             process.audit_session_id = parent.audit_session_id
             process.executable = parent.executable
             if parent.executable:
-                process.ancestors = (ancestor_of(parent.image), *parent.ancestors)[:MOST_ANCESTORS]
+                process.ancestors = _above(parent)
         above = parent.image if parent is not None else None
         offset = self.images.wall_minus_boot_ns
         process.make_image = lambda: self.images.of_fork(process, record, above, offset)
@@ -219,6 +219,14 @@ class Identifier:
         process.image = self.images.of_exec(process, record, script, process.image.parent_exec_id)
         process.executed, process.executable = True, record.executable
         self.processes.add(process)
+
+
+def _above(parent: Process) -> tuple[events.Ancestor, ...]:
+    """Return what stands above a child of `parent`; made once for all its children."""
+    image = parent.image
+    if parent.above is None or parent.above[0] is not image:
+        parent.above = (image, (ancestor_of(image), *parent.ancestors)[:MOST_ANCESTORS])
+    return parent.above[1]
 
 
 def _as_service(program: bytes) -> str:
