@@ -75,7 +75,10 @@ def renew_services(home: Home, owner: tuple[int, int] | None, *, always: bool = 
         if always or not _good(folder, authority):
             names = local_names() if role == "gateway" else ()
             authority.issue(folder, role, names=names)
-        own(folder, owner)
+        # The folder stays ours: who serves may read its key, but lay nothing in a way of root's.
+        folder.chmod(0o711)
+        for path in folder.iterdir():
+            _give(path, owner)
 
 
 def renew_host(home: Home, herd: str, key: bytes, *, always: bool = False) -> None:
@@ -91,9 +94,13 @@ def renew_host(home: Home, herd: str, key: bytes, *, always: bool = False) -> No
 
 def own(folder: Path, owner: tuple[int, int] | None) -> None:
     """Give a folder and all in it to a user."""
+    for path in (folder, *folder.rglob("*")):
+        _give(path, owner)
+
+
+def _give(path: Path, owner: tuple[int, int] | None) -> None:
     if owner is None:
         return
-    for path in (folder, *folder.rglob("*")):
-        status = path.lstat()
-        if (status.st_uid, status.st_gid) != owner:
-            os.chown(path, *owner, follow_symlinks=False)
+    status = path.lstat()
+    if (status.st_uid, status.st_gid) != owner:
+        os.chown(path, *owner, follow_symlinks=False)

@@ -5,6 +5,7 @@ import datetime as dt
 import os
 import shutil
 import signal
+import stat
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -63,7 +64,11 @@ class Up:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
-        self._prepare()
+        try:
+            self._prepare()
+        except BaseException:
+            shutil.rmtree(self.home.sockets, ignore_errors=True)
+            raise
         starting = asyncio.create_task(self._start_all())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -93,8 +98,9 @@ class Up:
         home = self.home
         for folder in (home.logs, home.data, home.sockets, home.path / "tls"):
             folder.mkdir(mode=0o711 if folder.name == "tls" else 0o700, parents=True, exist_ok=True)
+        self._check_sockets()
         enrol.renew_services(home, self.user)
-        if self.user and not can_run_as(self.user, home.tls("store") / "cert.pem"):
+        if self.user and not can_run_as(self.user, home.tls("store") / "key.pem"):
             self._said.append(
                 "Everything runs as root: the unprivileged user cannot read this checkout, its "
                 "Python, or the home folder (put them where others may read, e.g. below /opt)."
@@ -104,6 +110,17 @@ class Up:
         for folder in (home.data, home.sockets):
             enrol.own(folder, self.user or ((0, 0) if os.geteuid() == 0 else None))
         self.ports = choose_ports(home)
+
+    def _check_sockets(self) -> None:
+        """Below /tmp anybody could have made the folder first, and would be our database.
+
+        Raises:
+            UpError: somebody did.
+        """
+        status = self.home.sockets.lstat()
+        ours = {os.geteuid(), self.user[0] if self.user else os.geteuid()}
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in ours:
+            raise UpError(f"{self.home.sockets} is not ours: remove it, or choose another --home")
 
     async def _start_all(self) -> None:
         url = await self._start_mongo()
