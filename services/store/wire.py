@@ -36,6 +36,8 @@ def alert(row: dict[str, Any], hosts: dict[str, dict[str, Any]]) -> pb.AlertReco
     finding = finding_pb2.Finding.FromString(row["f"])
     host = hosts.get(finding.host_id, {})
     finding.hostname = host.get("name") or finding.hostname
+    del finding.alert.accounts[:]
+    finding.alert.accounts.extend(row.get("accounts", ()))
     del finding.alert.modified_files[:]
     finding.alert.modified_files.extend(bytes(path) for path in row["files"])
     facts = events.HostFacts.FromString(host.get("facts") or b"")

@@ -66,7 +66,10 @@ async def findings_query(asked: pb.FindingFilter, hosts: Hosts) -> dict[str, Any
     if span:
         terms.append({"t": span})
     if asked.search:
-        terms.append({"text": {"$regex": substring(asked.search)}})
+        pattern = substring(asked.search)
+        # An alert's text is that of its latest occurrence; accounts are those of all.
+        by_account = {"accounts": {"$regex": pattern, "$options": "i"}}
+        terms.append({"$or": [{"text": {"$regex": pattern}}, by_account]})
     return {"$and": terms} if terms else {}
 
 

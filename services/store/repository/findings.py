@@ -129,7 +129,10 @@ def _view(finding: pb.Finding, count: int) -> UpdateOne:
         "hosts": _united("hosts", [finding.host_id], MAX_HOSTS),
         "files": _united("files", _files(finding), MAX_FILES),
     }
-    if not is_alert:
+    if is_alert:
+        # One alert may stand for several accounts: none of them is lost to the latest.
+        fields["accounts"] = _united("accounts", finding.alert.accounts, MAX_FILES)
+    else:
         affected = list(finding.activity.affected_services)
         fields["affected"] = _united("affected", affected, MAX_FILES)
     return UpdateOne({"_id": _view_id(finding)}, [{"$set": fields}], upsert=True)

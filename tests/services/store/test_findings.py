@@ -134,6 +134,20 @@ async def test_an_activity_shows_its_earliest_an_alert_its_latest_with_all_files
     assert len(activity.finding.activity.modified_files) == 4
 
 
+async def test_an_alert_names_the_accounts_of_all_its_occurrences_and_is_found_by_each(
+    store, detector
+):
+    people = [
+        an_occurrence(view="p", name=name, second=second, accounts=[name])
+        for second, name in enumerate(("Bob", "carol"))
+    ]
+    await detector.RecordFindings(api.RecordFindingsRequest(findings=people))
+    for search in ("", "bob", "carol"):
+        asked = api.ListAlertsRequest(filter=api.FindingFilter(search=search))
+        alerts = (await store.stub.ListAlerts(asked)).alerts
+        assert [list(a.finding.alert.accounts) for a in alerts] == [["Bob", "carol"]], search
+
+
 async def test_two_detectors_that_record_at_once_count_every_occurrence_once(store, detector):
     many = [an_occurrence("alert", "k", str(n), second=n) for n in range(120)]
 
