@@ -8,6 +8,7 @@ Every program proves a role with the SPIFFE id in its certificate:
 import datetime as dt
 import ipaddress
 import os
+import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,8 +58,10 @@ def _now() -> dt.datetime:
 
 def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace a file in one step, so that a reader sees the old or the new, never half."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+    # A name nobody can foresee, and never one that is there: the folder may be another user's.
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(fresh, flags, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
