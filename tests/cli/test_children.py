@@ -132,13 +132,13 @@ async def test_bytes_that_are_no_text_do_not_hurt(child, tmp_path):
 async def test_who_cannot_be_started_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(children, "FIRST_PAUSE_S", 0.05)
     script = tmp_path / "program"
-    script.write_text(f"#!{sys.executable}\nraise SystemExit(1)\n")
+    script.write_text("#!/bin/sh\nexit 1\n")
     script.chmod(0o755)
     kept = Child(Program("small", [str(script)], dict(os.environ)), tmp_path / "log", always)
     await kept.start()
     script.unlink()
     await until(lambda: kept.restarts > 1)
-    script.write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n")
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
     script.chmod(0o755)
     await until(lambda: kept.pid > 0)
     await kept.stop()
