@@ -185,4 +185,4 @@ def version() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="nightherd")
