@@ -18,6 +18,10 @@ test: $(VENV)/.dev gen/.stamp ## Run every test (ARGS="-k spool" for some)
 	@$(PY) -m pytest $(ARGS)
 drill: $(VENV)/.dev gen/.stamp ## Minutes-long tests that kill, pause and fill things
 	@$(PY) -m pytest -m drill -s $(ARGS)
+bench: $(VENV)/.dev gen/.stamp ## Measure everything, beside the peers (as root; ARGS="--quick")
+	@$(PY) -m benchmarks all $(ARGS)
+bench-agent: $(VENV)/.dev gen/.stamp ## Measure what the agent misses and costs
+	@$(PY) -m benchmarks agent $(ARGS)
 lint: $(VENV)/.dev gen/.stamp ## ruff, mypy --strict, import-linter, buf
 	@$(PY) -m ruff format --check . && $(PY) -m ruff check .
 	@$(PY) -m mypy
@@ -41,7 +45,7 @@ clean: ## Remove what was generated (.venv, gen, caches)
 ##@ Help
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@sh deploy/system-packages.sh
@@ -66,4 +70,4 @@ gen/.stamp: $(PROTOS) protos/generate.py | $(VENV)/.run
 	@$(PY) protos/generate.py
 	@touch $@
 
-.PHONY: run setup test drill lint format protos breaking bpf lock clean help
+.PHONY: run setup test drill bench bench-agent lint format protos breaking bpf lock clean help

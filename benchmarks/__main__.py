@@ -1,0 +1,39 @@
+"""`python -m benchmarks [agent|…|all] [--quick]`: measure, print a table, write results.json."""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+
+from benchmarks import results
+from benchmarks.results import CannotRun, Result
+
+PARTS: dict[str, Callable[..., Iterator[Result]]] = {}
+"""A part yields its results as it finds them, and raises CannotRun when it cannot go on."""
+
+
+def main() -> int:
+    """Run the parts; 0 when each could run, whether or not its targets are met."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", default="all", choices=(*PARTS, "all"))
+    parser.add_argument("--quick", action="store_true", help="shorter and fewer runs, noisier")
+    arguments = parser.parse_args()
+    print(f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}")
+    found: list[Result] = []
+    left_out = 0
+    for name, part in PARTS.items():
+        if arguments.part in (name, "all"):
+            try:
+                found.extend(part(quick=arguments.quick))
+            except CannotRun as why:
+                left_out += 1
+                print(f"{name}: not measured: {why}", file=sys.stderr)
+    kept = len(results.merge(found)) - len(found)
+    print(results.table(found))
+    print(f"{results.FILE}: {len(found)} new, {kept} kept from earlier runs")
+    return 1 if left_out else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
