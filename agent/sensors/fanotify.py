@@ -18,7 +18,7 @@ from agent.sensors import fanotify_api as api
 from agent.sensors.folder_paths import FolderPaths
 from agent.sensors.folders import homes_of_this_host, look_into
 from agent.sensors.records import FileRecord, LossRecord, Record
-from agent.sensors.survey import Survey
+from agent.sensors.survey import Survey, operations_told, status_of
 from agent.sensors.unavailable import SensorUnavailable
 from agent.sensors.watchlist import Entry, WatchList
 
@@ -30,6 +30,8 @@ _NAMES: Final = api.CREATE | api.DELETE | api.RENAME | api.ON_FOLDER
 _CHANGES: Final = _NAMES | api.ATTRIB | api.CLOSE_WRITE | api.ON_CHILD
 _BIRTHS: Final = api.CREATE | api.RENAME | api.ON_FOLDER
 _CONTENT: Final = api.MODIFY | api.CLOSE_WRITE
+_READ_AFTER: Final = api.CREATE | api.MOVED_TO | api.ATTRIB
+"""Changes of which mode, owner and link count are read afterwards."""
 
 
 _Name = tuple[bytes, bytes]
@@ -154,19 +156,13 @@ class FanotifySensor:
         self, records: list[Record], now_ns: int, mask: int, pid: int, path: bytes, entry: Entry
     ) -> None:
         folder = bool(mask & api.ON_FOLDER)
-        for operation in _operations(mask, path):
-            mode = None
-            if operation == "modified":
-                if entry.structure_only and not self._survey.wrote_less(path):
-                    continue
-            elif operation == "attributes":
-                mode = _mode(path)
-            else:
-                self._survey.named(path, exists=operation != "deleted")
+        status = status_of(path) if mask & _READ_AFTER else None
+        for operation in operations_told(_operations(mask, path), path, entry, self._survey):
+            if operation in ("created", "renamed") and status is not None:
+                self._survey.found(path, status)
             if pid != self._own_pid:
-                records.append(
-                    FileRecord(operation, now_ns, pid, path, b"", folder, exact=True, mode=mode)
-                )
+                record = FileRecord(operation, now_ns, pid, path, b"", folder)
+                records.append(record.seen_as(status))
         if path == _PASSWD:
             self._look_for_homes()
 
@@ -178,14 +174,19 @@ class FanotifySensor:
         path, previous = self._full(new), self._full(old)
         if self._watched(previous):
             self._survey.named(previous, exists=False)
+        status = None
         if self._watched(path):
+            status = status_of(path)
             self._survey.named(path, exists=True)
+            if status is not None:
+                self._survey.found(path, status)
         ours = pid == self._own_pid
         folder = bool(mask & api.ON_FOLDER)
         if not ours and (self._watched(path) or self._watched(previous)):
             operation = "renamed" if path else "deleted"
             where = (path, previous) if path else (previous, b"")
-            records.append(FileRecord(operation, now_ns, pid, *where, folder))
+            record = FileRecord(operation, now_ns, pid, *where, folder)
+            records.append(record.seen_as(status))
         if folder:
             came_along = self._folder_moved(now_ns, pid, path, previous)
             records += () if ours else came_along
@@ -301,10 +302,3 @@ def _operations(mask: int, path: bytes) -> list[str]:
     if not mask & (api.DELETE | api.MOVED_FROM):
         return made
     return ["deleted", *made] if made and os.path.lexists(path) else [*made, "deleted"]
-
-
-def _mode(path: bytes) -> int | None:
-    try:
-        return os.lstat(path).st_mode & 0o7777
-    except OSError:
-        return None

@@ -13,7 +13,7 @@ from typing import Final
 
 from agent.sensors.folders import look_into
 from agent.sensors.records import FileRecord, LossRecord, Record
-from agent.sensors.survey import Survey
+from agent.sensors.survey import Survey, operations_told, status_of
 from agent.sensors.unavailable import SensorUnavailable
 from agent.sensors.watchlist import WatchList
 
@@ -35,6 +35,7 @@ _MASK: Final = (
     | pyinotify.IN_ONLYDIR
     | pyinotify.IN_DONT_FOLLOW
 )
+_READ_AFTER: Final = pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO | pyinotify.IN_ATTRIB
 _OPERATIONS: Final = (
     (pyinotify.IN_CREATE, "created"),
     (pyinotify.IN_MOVED_TO, "renamed"),
@@ -129,15 +130,12 @@ class InotifySensor:
         if mask & pyinotify.IN_MOVED_FROM:
             self._moves[cookie] = path
         entry = self._watch_list.entry_for(path)
-        for bit, operation in _OPERATIONS:
-            if not mask & bit or entry is None:
-                continue
-            if operation == "modified":
-                if entry.structure_only and not self._survey.wrote_less(path):
-                    continue
-            elif operation != "attributes":
-                self._survey.named(path, exists=operation != "deleted")
-            records.append(FileRecord(operation, now_ns, 0, path, previous, is_folder, exact=False))
+        if entry is not None:
+            seen = [operation for bit, operation in _OPERATIONS if mask & bit]
+            status = status_of(path) if mask & _READ_AFTER else None
+            for operation in operations_told(seen, path, entry, self._survey):
+                record = FileRecord(operation, now_ns, 0, path, previous, is_folder, exact=False)
+                records.append(record.seen_as(status))
         appeared = mask & (pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO)
         if is_folder and appeared and self._watch_list.leads_on(path):
             like = FileRecord("created", now_ns, 0, path, b"", directory=True, exact=False)

@@ -3,7 +3,12 @@
 Times are nanoseconds of CLOCK_BOOTTIME. Names are bytes, as the kernel has them.
 """
 
-from typing import NamedTuple, Protocol
+import os
+import stat
+from typing import Final, NamedTuple, Protocol
+
+RIGHTS: Final = stat.S_ISUID | stat.S_ISGID
+"""Mode bits by which a program runs with the rights of its owner or group."""
 
 UNSET_ID = 4294967295
 """The kernel's value for "no login uid" and "no session"."""
@@ -64,7 +69,7 @@ class FileRecord(NamedTuple):
     """A name or a file changed."""
 
     operation: str
-    """"created", "modified", "deleted", "renamed", "attributes"."""
+    """"created", "linked", "modified", "truncated", "deleted", "renamed", "attributes"."""
     boot_ns: int
     """When it was read from the kernel (fanotify and inotify carry no time)."""
     pid: int
@@ -77,7 +82,26 @@ class FileRecord(NamedTuple):
     exact: bool = True
     """False when the change was found by looking afterwards: `pid` is then the best guess, or 0."""
     mode: int | None = None
-    """For "attributes": the permission bits found when it was read. None: not known."""
+    """The permission bits found when it was read: for "attributes", and for names that appeared
+    with setuid or setgid. None: not known."""
+    owner_id: int | None = None
+    """For "attributes": uid of the owner, read with the mode. None: not known."""
+    group_id: int | None = None
+    """For "attributes": gid of the group, read with the mode. None: not known."""
+
+    def seen_as(self, status: os.stat_result | None) -> "FileRecord":
+        """This change, with what lstat told right after it; None: the name was gone by then."""
+        if status is None:
+            return self
+        mode = stat.S_IMODE(status.st_mode)
+        if self.operation == "attributes":
+            return self._replace(mode=mode, owner_id=status.st_uid, group_id=status.st_gid)
+        if self.operation not in ("created", "renamed") or stat.S_ISDIR(status.st_mode):
+            return self
+        operation = self.operation
+        if operation == "created" and status.st_nlink > 1:
+            operation = "linked"
+        return self._replace(operation=operation, mode=mode if mode & RIGHTS else None)
 
 
 class AuditRecord(NamedTuple):

@@ -5,11 +5,12 @@ moment is told by the change time, which a process cannot set.
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from agent.sensors.folders import is_folder, look_into
 from agent.sensors.records import FileRecord, Record
-from agent.sensors.watchlist import WatchList
+from agent.sensors.watchlist import Entry, WatchList
 
 _REFRESH_NS: Final = 30_000_000_000
 _CLOCK_GRAIN_NS: Final = 10_000_000
@@ -84,16 +85,41 @@ class Survey:
                 report("created", path, directory=is_folder(status))
             elif status.st_ctime_ns + _CLOCK_GRAIN_NS < wall_ns or is_folder(status):
                 continue
-            elif not grows or status.st_size < before:
+            elif not grows:
                 report("modified", path, directory=False)
+            elif status.st_size < before:
+                report("truncated", path, directory=False)
         for path in remembered.keys() - existing.keys():
             report("deleted", path, directory=False)
         self._sizes = {path: status.st_size for path, status in existing.items()}
         return records
 
 
-def _size(path: bytes) -> int:
+def operations_told(
+    seen: Iterable[str], path: bytes, entry: Entry, survey: Survey
+) -> Iterator[str]:
+    """Yield the operations on a watched name that are news; the survey learns of them.
+
+    Writing to a log file is news only when it became shorter.
+    """
+    for operation in seen:
+        if operation == "modified" and entry.structure_only:
+            if survey.wrote_less(path):
+                yield "truncated"
+            continue
+        if operation not in ("modified", "attributes"):
+            survey.named(path, exists=operation != "deleted")
+        yield operation
+
+
+def status_of(path: bytes) -> os.stat_result | None:
+    """What lstat tells of a name; None when it is gone, or closed to us."""
     try:
-        return os.lstat(path).st_size
+        return os.lstat(path)
     except OSError:
-        return 0
+        return None
+
+
+def _size(path: bytes) -> int:
+    status = status_of(path)
+    return 0 if status is None else status.st_size

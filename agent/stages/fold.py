@@ -15,7 +15,9 @@ MOST_CHANGES = 1000
 _Change = events.FileChange.Change
 _OPERATIONS = {
     "created": events.FileChange.OPERATION_CREATED,
+    "linked": events.FileChange.OPERATION_LINKED,
     "modified": events.FileChange.OPERATION_MODIFIED,
+    "truncated": events.FileChange.OPERATION_TRUNCATED,
     "deleted": events.FileChange.OPERATION_DELETED,
     "renamed": events.FileChange.OPERATION_RENAMED,
     "attributes": events.FileChange.OPERATION_ATTRIBUTES,
@@ -42,7 +44,7 @@ class _Open:
     attribution: "events.Attribution.ValueType"
     candidates: tuple[str, ...]
     urgent: bool = False
-    changes: dict[tuple[str, bytes, bytes, bool], tuple[int, int | None]] = field(
+    changes: dict[tuple[str, bytes, bytes, bool], tuple[int, FileRecord]] = field(
         default_factory=dict
     )
 
@@ -72,8 +74,8 @@ class FileChanges:
                 image, wall_ns, wall_ns, record.boot_ns, attribution, candidates
             )
         change = (record.operation, record.path, record.previous_path, record.directory)
-        count, mode = found.changes.get(change, (0, None))
-        found.changes[change] = (count + 1, record.mode if record.mode is not None else mode)
+        count, told = found.changes.get(change, (0, record))
+        found.changes[change] = (count + 1, record if record.mode is not None else told)
         found.last_wall_ns = max(found.last_wall_ns, wall_ns)
         found.urgent = found.urgent or urgent
         if len(found.changes) >= MOST_CHANGES:
@@ -111,11 +113,13 @@ def _close(found: _Open) -> Made:
                     path=path,
                     operation=_OPERATIONS[operation],
                     previous_path=previous,
-                    mode=mode,
+                    mode=told.mode,
+                    owner_id=told.owner_id,
+                    group_id=told.group_id,
                     count=count if count > 1 else 0,
                     directory=directory,
                 )
-                for (operation, path, previous, directory), (count, mode) in found.changes.items()
+                for (operation, path, previous, directory), (count, told) in found.changes.items()
             ],
             candidate_exec_ids=found.candidates,
         ),

@@ -125,7 +125,7 @@ def _packed(
         recorded.activity.CopyFrom(draft.activity(policy))
         found.append(recorded)
     for draft in drafts:
-        verdict = policy.activities[draft.type]
+        verdict = policy.verdict_of(draft.type, rights=bool(draft.rights))
         if draft.person and verdict.alerts and not draft.actor.maintenance:
             alert = draft.alert(policy, verdict, header.host_id, hostname)
             raised = finding(digest(alert.alert_key, draft.activity_id), draft)

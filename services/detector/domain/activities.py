@@ -6,7 +6,7 @@ from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from services.detector.domain import accounts
-from services.detector.domain.activity_table import Entry, Place, Table, Type
+from services.detector.domain.activity_table import RIGHTS, Entry, Place, Table, Type
 from services.detector.domain.actors import INTERACTIVE, actor_of, exec_id_at, outermost
 from services.detector.domain.drafts import Draft
 from services.detector.domain.ids import digest
@@ -14,7 +14,7 @@ from services.detector.domain.policy import Policy
 from services.detector.domain.programs import Call, names_of
 
 _DELETED = events.FileChange.OPERATION_DELETED
-_CREATED = events.FileChange.OPERATION_CREATED
+_APPEARED = frozenset({events.FileChange.OPERATION_CREATED, events.FileChange.OPERATION_LINKED})
 _ACCOUNTS = pb.ACTIVITY_TYPE_ACCOUNTS_MODIFIED
 
 
@@ -67,20 +67,27 @@ class Activities:
     def _files(self, event: events.Event, image: events.Image | None) -> list[Draft]:
         place_of = self._table.place
         places: dict[bytes, Place] = {}
+        given: set[bytes] = set()
         for change in event.file_change.changes:
             if change.directory:
                 continue
             path, operation = change.path, change.operation
             place = place_of(path, operation)
             # What is written into a new file is part of making it.
-            if place is not None and (operation == _CREATED or path not in places):
+            if change.mode & RIGHTS and (gave := self._table.gave_rights(path)):
+                given.add(path)
+                place = place if place is not None and not place.also else gave
+            if place is not None and (operation in _APPEARED or path not in places):
                 places[path] = place
             previous = change.previous_path
             if previous:
                 gone = place_of(previous, _DELETED)
                 if gone is not None:
                     places.setdefault(previous, gone)
-        return self._placed(places, event, image) if places else []
+        drafts = self._placed(places, event, image) if places else []
+        for draft in drafts:
+            draft.rights.update(dict.fromkeys(path for path in draft.files if path in given))
+        return drafts
 
     def _placed(
         self, places: Mapping[bytes, Place], event: events.Event, image: events.Image | None

@@ -17,7 +17,14 @@ CACHED_PATHS = 32_768
 MAX_CACHED_PATH_BYTES = 512
 """Longer paths are judged anew each time, so that hostile names cannot fill the memory."""
 
+RIGHTS = 0o6000
+"""setuid and setgid: on a program, it runs with the rights of its owner or group."""
 _ATTRIBUTES = events.FileChange.OPERATION_ATTRIBUTES
+_KINDS_OF: Mapping[Operation, Operation] = {
+    events.FileChange.OPERATION_LINKED: events.FileChange.OPERATION_CREATED,
+    events.FileChange.OPERATION_TRUNCATED: events.FileChange.OPERATION_MODIFIED,
+}
+"""Operations that are a kind of another: what counts for that one counts for them."""
 _ALL_BUT_ATTRIBUTES = frozenset(events.FileChange.Operation.values()) - {_ATTRIBUTES}
 
 
@@ -55,6 +62,7 @@ class Entry:
     group_paths: Globs
     absorbs: bool
     events: frozenset[str]
+    rights: bool = False
 
     def groups(self, executable: bytes, script: bytes) -> bool:
         """Whether this program is one of those that make up one action of this type."""
@@ -81,6 +89,8 @@ class Table:
         self.entries = {entry.type: entry for entry in entries}
         self.multi_call = multi_call
         self.by_event = {kind: entry.type for entry in entries for kind in entry.events}
+        self.rights_type = next((entry.type for entry in entries if entry.rights), None)
+        """The type that a file with setuid or setgid makes."""
         self._noise = noise
         self._absorbing = tuple(entry for entry in entries if entry.absorbs)
         self._programs: dict[bytes, list[tuple[Type, ProgramRule]]] = {}
@@ -108,6 +118,12 @@ class Table:
             if entry.also.match(path):
                 return Place(entry.type, also=True)
         return None
+
+    def gave_rights(self, path: bytes) -> "Place | None":
+        """Return what it means that the file of this name now runs with its owner's rights."""
+        if self.rights_type is None or self._noise.match(path):
+            return None
+        return Place(self.rights_type, also=False)
 
     def absorbed(self, executable: bytes, script: bytes) -> "Type | None":
         """Return the type that takes all that this program changes; None for most programs."""
@@ -160,13 +176,15 @@ def _entry(item: Mapping[str, Any]) -> Entry:
         group_paths=Globs(name for name in group if name.startswith("/")),
         absorbs=item.get("absorbs", False),
         events=frozenset(item.get("events", ())),
+        rights=item.get("rights", False),
     )
 
 
 def _operations(rule: Mapping[str, Any]) -> frozenset[Operation]:
     if "operations" not in rule:
         return _ALL_BUT_ATTRIBUTES
-    return frozenset(
+    named = {
         events.FileChange.Operation.Value(f"OPERATION_{name.upper()}")
         for name in rule["operations"]
-    )
+    }
+    return frozenset(named | {kind for kind, of in _KINDS_OF.items() if of in named})

@@ -11,7 +11,7 @@ from behaviour.model import Model
 from behaviour.text import as_text
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import model_pb2 as pb
-from services.detector.domain.activity_table import Table
+from services.detector.domain.activity_table import RIGHTS, Table
 from services.detector.domain.actors import outermost
 from services.detector.domain.policy import Policy
 
@@ -102,7 +102,8 @@ def _files(
             if names or absorbed or allows(model, behaviour):
                 continue
             place = table.place(path, item.operation)
-            if not only_sensitive or (place is not None and not place.also):
+            gave_rights = path == item.path and item.mode & RIGHTS and not item.directory
+            if gave_rights or not only_sensitive or (place is not None and not place.also):
                 yield Breach(behaviour, 0, once=False, by=path)
 
 

@@ -32,6 +32,8 @@ class Draft:
     person: bool
     files: dict[bytes, None] = field(default_factory=dict)
     also: dict[bytes, None] = field(default_factory=dict)
+    rights: dict[bytes, None] = field(default_factory=dict)
+    """Of `files`, those that were made to run with their owner's or group's rights."""
     services: dict[str, None] = field(default_factory=dict)
     accounts: set[Account] = field(default_factory=set)
     would_alert: bool = False
@@ -77,7 +79,9 @@ class Draft:
         said = f"User {show(actor.user)} {verdict.done}"
         if named:
             said += f" ({named})"
-        if self.files:
+        if self.rights:
+            said += f": {_some(sorted(self.rights))}"
+        elif self.files:
             said += f" in {_some(sorted(self.files))}"
         said += f" on host {show(host)} by running {_short(actor.command)}"
         return said + _where(actor)

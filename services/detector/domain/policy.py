@@ -53,6 +53,11 @@ class Policy:
     deviations: Mapping[int, Verdict]
     capabilities: Mapping[str, Verdict]
     contained: tuple[str, ...]
+    rights: Verdict | None = None
+
+    def verdict_of(self, type_: Type, *, rights: bool) -> Verdict:
+        """Return what becomes of a person's activity; `rights`: a file got setuid or setgid."""
+        return self.rights if rights and self.rights is not None else self.activities[type_]
 
     def is_person(self, image: events.Image) -> bool:
         """Whether what `image` does is judged as a person's doing.
@@ -109,6 +114,7 @@ def parse(document: Mapping[str, Any]) -> Policy:
             name: _verdict({**obtains, **item}) for name, item in document["capabilities"].items()
         },
         contained=tuple(document["contained"]),
+        rights=_verdict(document["rights"]) if "rights" in document else None,
     )
 
 

@@ -60,6 +60,41 @@ def test_a_file_is_followed_with_who_changed_it(watching, until, folder):
     assert operations(until(sensor, lambda seen: changes(seen, name)), name) == ["deleted"]
 
 
+def test_a_change_of_owner_tells_mode_owner_and_group(watching, until, folder):
+    sensor = watching(listed(folder, "*"))
+    name = folder / "f"
+    name.touch(0o640)
+    sensor.drain()
+    os.chown(name, 4711, 4712)
+    records = until(sensor, lambda seen: "attributes" in operations(seen, name))
+    change = next(each for each in changes(records, name) if each.operation == "attributes")
+    assert (change.mode, change.owner_id, change.group_id) == (0o640, 4711, 4712)
+
+
+def test_a_further_name_of_a_file_is_a_link_and_a_folder_is_not(watching, until, folder):
+    sensor = watching(listed(folder, "*"))
+    (folder / "f").touch()
+    sensor.drain()
+    (folder / "g").hardlink_to(folder / "f")
+    (folder / "d").mkdir()
+    records = until(sensor, lambda seen: changes(seen, folder / "d"))
+    assert operations(records, folder / "g") == ["linked"]
+    assert operations(records, folder / "d") == ["created"]
+
+
+def test_a_program_that_appears_with_setuid_says_so(watching, until, folder):
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    sensor = watching(listed(folder, "*"))
+    os.close(os.open(folder / "made", os.O_CREAT | os.O_WRONLY, 0o4755))
+    (elsewhere / "x").touch()
+    (elsewhere / "x").chmod(0o2755)
+    (elsewhere / "x").replace(folder / "moved")
+    records = until(sensor, lambda seen: changes(seen, folder / "moved"))
+    assert {each.mode for each in changes(records, folder / "made")} == {0o4755, None}
+    assert [each.mode for each in changes(records, folder / "moved")] == [0o2755]
+
+
 def test_a_rename_into_place_tells_the_old_name_also_of_one_unwatched(watching, until, folder):
     sensor = watching(listed(folder, "passwd"))
     (folder / "passwd+").write_text("x")
@@ -158,7 +193,7 @@ def test_logs_may_grow_but_not_shrink_or_vanish_unseen(watching, until, folder):
             file.write("another line\n")
     assert not changes(sensor.drain(), log)
     log.write_text("")
-    assert operations(until(sensor, lambda seen: changes(seen, log)), log) == ["modified"]
+    assert operations(until(sensor, lambda seen: changes(seen, log)), log) == ["truncated"]
     log.unlink()
     assert operations(until(sensor, lambda seen: changes(seen, log)), log) == ["deleted"]
 

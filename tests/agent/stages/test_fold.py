@@ -8,7 +8,15 @@ from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 from tests.builders import T0, an_event, an_image
 
-OPERATIONS = ["created", "modified", "deleted", "renamed", "attributes"]
+OPERATIONS = [
+    "created",
+    "linked",
+    "modified",
+    "truncated",
+    "deleted",
+    "renamed",
+    "attributes",
+]
 SECOND = 1_000_000_000
 
 
@@ -54,6 +62,17 @@ def test_every_change_is_in_exactly_one_event_of_its_image_and_counted(changes):
         number = events.FileChange.Operation.Value(f"OPERATION_{operation.upper()}")
         wanted[pid, number, path] = wanted.get((pid, number, path), 0) + 1
     assert told == wanted
+
+
+def test_mode_owner_and_group_are_those_of_the_last_look():
+    folder, image = FileChanges(), an_image()
+    for mode in (0o600, 0o4755, None):
+        add(
+            folder, image, record("attributes")._replace(mode=mode, owner_id=mode and 0, group_id=7)
+        )
+    (made,) = folder.all()
+    (change,) = made.event.file_change.changes
+    assert (change.mode, change.owner_id, change.group_id, change.count) == (0o4755, 0, 7, 3)
 
 
 def test_changes_are_told_when_the_image_ends():

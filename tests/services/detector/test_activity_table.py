@@ -16,6 +16,9 @@ OPERATIONS = {
     "delete": events.FileChange.OPERATION_DELETED,
     "rename": events.FileChange.OPERATION_RENAMED,
     "chmod": events.FileChange.OPERATION_ATTRIBUTES,
+    "setuid": events.FileChange.OPERATION_ATTRIBUTES,
+    "link": events.FileChange.OPERATION_LINKED,
+    "truncate": events.FileChange.OPERATION_TRUNCATED,
 }
 KINDS = {
     "account_change": events.AccountChange(name=b"bob"),
@@ -41,6 +44,8 @@ def activities_of(example):
     for name, operation in OPERATIONS.items():
         if name in example:
             change = events.FileChange.Change(path=example[name].encode(), operation=operation)
+            if operation == events.FileChange.OPERATION_ATTRIBUTES:
+                change.mode = 0o4755 if name == "setuid" else 0o755
             event = an_event(file_change=events.FileChange(changes=[change]))
     if "event" in example:
         event = an_event(**{example["event"]: KINDS[example["event"]]})

@@ -211,3 +211,15 @@ def test_what_runs_for_a_package_manager_is_accepted():
     postinst = useradd(maintenance=True)
     activities, alerts = judged((postinst, an_event()), (postinst, FILES), model=model())
     assert (len(activities), alerts) == (1, [])
+
+
+def test_a_service_that_makes_a_program_setuid_breaks_its_model():
+    image = an_image("/bin/chmod", service=SERVICE, ancestors=[DAEMON])
+    event = an_event(
+        file_change=changes("/srv/x", operation=events.FileChange.OPERATION_ATTRIBUTES)
+    )
+    quiet = judged((image, event), model=model((m.FACET_RUNS, "/bin/chmod")))[1]
+    event.file_change.changes[0].mode = 0o4711
+    (alert,) = judged((image, event), model=model((m.FACET_RUNS, "/bin/chmod")))[1]
+    assert not quiet
+    assert alert.alert.message.startswith(f"Service {SERVICE} changed /srv/x")

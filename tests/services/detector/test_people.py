@@ -219,3 +219,21 @@ def test_hostile_bytes_do_no_harm():
     )
     assert alert.alert.message.isprintable()
     assert list(alert.alert.accounts) == []
+
+
+@pytest.mark.parametrize("path", ["/usr/local/bin/rootshell", "/opt/x/tool"])
+def test_a_program_made_setuid_is_an_alert_that_says_so(path):
+    image = a_person("/usr/bin/chmod", ["chmod", "u+s", path])
+    event = an_event(file_change=changes(path, operation=events.FileChange.OPERATION_ATTRIBUTES))
+    assert judged((image, event)) == ([], [])
+    event.file_change.changes[0].mode = 0o4755
+    (activity,), (alert,) = judged((image, event))
+    assert activity.activity.type == pb.ACTIVITY_TYPE_SENSITIVE_FILES_MODIFIED
+    assert alert.alert.attack_type == "suidBinaries"
+    assert list(alert.alert.attack_techniques) == ["T1548.001"]
+    assert alert.alert.message == (
+        f"User alice let programs run with their owner's rights: {path} on host h1 "
+        f"by running chmod u+s {path} (pts/1)"
+    )
+    event.file_change.changes[0].directory = True  # new files in it get its group: no program
+    assert judged((image, event)) == ([], [])
