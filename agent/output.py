@@ -104,10 +104,10 @@ class Output:
     def _seal(self) -> None:
         body = self._collector.take()
         if len(self._unwritten) >= MOST_UNWRITTEN:
-            self._given_up(Evicted(0, 0, len(body.events)))
+            self._given_up(Evicted(0, 0, body.event_count))
             return
-        self.event_count += len(body.events)
-        events_total.inc(len(body.events))
+        self.event_count += body.event_count
+        events_total.inc(body.event_count)
         batch = self._sealer.seal(body, self.offset_ns)
         self._unwritten.append((batch, self._sealer.link))
         self._write()

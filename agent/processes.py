@@ -25,7 +25,8 @@ class Process:
     """POSIX session id."""
     known_image: events.Image | None = None
     """`image`, once somebody asked for it: most forks exec before they do anything."""
-    make_image: Callable[[], events.Image] = events.Image
+    make_image: Callable[["Process"], events.Image] = lambda _: events.Image()
+    """Makes `image`. Holds no reference to the process: a cycle would wait for the collector."""
     executable: bytes = b""
     session: Session | None = None
     """The audit session it belongs to, through everything; None outside any."""
@@ -52,7 +53,7 @@ class Process:
     def image(self) -> events.Image:
         """The program it runs, with who stands behind it."""
         if self.known_image is None:
-            self.known_image = self.make_image()
+            self.known_image = self.make_image(self)
         return self.known_image
 
     @image.setter

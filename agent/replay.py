@@ -24,7 +24,7 @@ from agent.run import lock
 from agent.settings import Settings
 from agent.ship import Shipper
 from agent.spool import Spool
-from agent.stages.seal import Host, Sealer
+from agent.stages.seal import Body, Host, Sealer
 from chassis import clock
 from chassis.channel import Channel
 from chassis.tls import Identity
@@ -148,7 +148,7 @@ async def _feed(
     for body in unsealed(arguments.files, skip, rejects):
         while _behind(spool, shippers) > MOST_BEHIND:  # noqa: ASYNC110  (cursors tell nobody)
             await asyncio.sleep(0.02)
-        spool.append([sealer.seal(body, clock.wall_minus_boot_ns())], [sealer.link])
+        spool.append([sealer.seal(Body.of(body), clock.wall_minus_boot_ns())], [sealer.link])
         for shipper in shippers:
             shipper.wake()
         sent += len(body.events)

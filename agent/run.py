@@ -22,7 +22,7 @@ from agent.stages.seal import Host, Sealer
 from chassis import clock
 from chassis.channel import Channel
 from chassis.counters import serve_metrics
-from chassis.server import until_terminated
+from chassis.signals import until_terminated
 from chassis.tls import Identity
 from nightherd.event.v1 import event_pb2 as events
 

@@ -5,7 +5,6 @@ import json
 import grpc
 from grpc import aio
 
-from chassis.server import MAX_MESSAGE_BYTES
 from chassis.tls import Identity
 
 SERVICE_CONFIG = json.dumps(
@@ -25,6 +24,8 @@ SERVICE_CONFIG = json.dumps(
         ],
     }
 )
+
+MAX_MESSAGE_BYTES = 8 << 20
 
 
 class Channel:

@@ -1,7 +1,5 @@
 """Runs servicers until SIGTERM, then drains."""
 
-import asyncio
-import signal
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -13,9 +11,9 @@ from grpc_reflection.v1alpha import reflection
 
 from chassis import access
 from chassis.boundary import Boundary
+from chassis.channel import MAX_MESSAGE_BYTES
 from chassis.tls import Identity
 
-MAX_MESSAGE_BYTES = 8 << 20
 OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
@@ -85,12 +83,3 @@ class Server:
         """Say NOT_SERVING, refuse new calls, let calls in flight finish, end."""
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(grace=self._drain_s)
-
-
-async def until_terminated() -> None:
-    """Return on SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
-    await stop.wait()

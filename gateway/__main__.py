@@ -7,8 +7,8 @@ import structlog
 
 from chassis import logs, mongo
 from chassis.counters import serve_metrics
-from chassis.server import until_terminated
 from chassis.settings import load
+from chassis.signals import until_terminated
 from chassis.tls import Identity
 from gateway.app import create_app
 from gateway.auth import Authentication

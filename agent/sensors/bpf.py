@@ -123,11 +123,15 @@ class BpfSensor:
 
     def _decode(self) -> list[Record]:
         records: list[Record] = []
+        for data, offsets in self._ring.stretches():
+            self._decode_stretch(data, offsets, records)
+        return records
+
+    def _decode_stretch(self, data: bytes, offsets: list[int], records: list[Record]) -> None:
         append = records.append
-        data = self._ring.data
         header_size = _HEADER.size
         known = self._terminals
-        for offset in self._ring.payload_offsets():
+        for offset in offsets:
             (
                 boot_ns,
                 start_ns,
@@ -220,7 +224,6 @@ class BpfSensor:
                 )
             elif record := _socket(data[start : start + _TCP.size], boot_ns, pid):
                 append(record)
-        return records
 
     def close(self) -> None:
         """See Sensor."""

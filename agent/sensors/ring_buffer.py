@@ -1,8 +1,9 @@
 """Reads a BPF ring buffer through its memory map, without a call per record.
 
 Layout (kernel ABI): a page with the consumer's position that we write; a page with the producer's
-position; the data, mapped twice in a row, so that no record wraps. A record is a u32 of length and
-flags, a u32 of the kernel's own, and the payload; all padded to 8 bytes.
+position; the data. The kernel would map the data twice in a row, so that no record wraps; we map
+it once and join the ends ourselves, since what is mapped counts as our memory. A record is a u32 of
+length and flags, a u32 of the kernel's own, and the payload; all padded to 8 bytes.
 """
 
 import mmap
@@ -14,8 +15,8 @@ _BUSY: Final = 0x8000_0000
 _DISCARDED: Final = 0x4000_0000
 _LENGTH: Final = 0x3FFF_FFFF
 _HEADER_BYTES: Final = 8
-_RELEASE_BYTES: Final = 1 << 16
-"""How much is read before the room is given back: writers need it soon, writing it costs time."""
+_STRETCH_BYTES: Final = 1 << 18
+"""How much is read before the room is given back: writers need it soon."""
 
 _u32 = struct.Struct("=I").unpack_from
 _position = struct.Struct("=Q")
@@ -26,37 +27,54 @@ class RingBuffer:
 
     def __init__(self, fd: int, size_bytes: int) -> None:
         """Map it."""
-        page = mmap.PAGESIZE
-        self._mask = size_bytes - 1
-        self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, offset=0)
-        self.data = mmap.mmap(
-            fd, page + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+        self._size = size_bytes
+        self._consumer = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, offset=0)
+        self._data = mmap.mmap(
+            fd,
+            mmap.PAGESIZE + size_bytes,
+            mmap.MAP_SHARED,
+            mmap.PROT_READ,
+            offset=mmap.PAGESIZE,
         )
 
-    def payload_offsets(self) -> Iterator[int]:
-        """Offsets into `data` at which a payload begins.
-
-        A payload may be overwritten once the iterator has moved on.
-        """
-        data, mask, page = self.data, self._mask, mmap.PAGESIZE
-        position = released = _position.unpack_from(self._consumer, 0)[0]
-        end = _position.unpack_from(data, 0)[0]  # once: writers may be as fast as we are
-        try:
-            while position < end:
-                offset = page + (position & mask)
-                header = _u32(data, offset)[0]
-                if header & _BUSY:
-                    return
-                if not header & _DISCARDED:
-                    yield offset + _HEADER_BYTES
-                position += _HEADER_BYTES + ((header & _LENGTH) + 7 & ~7)
-                if position - released > _RELEASE_BYTES:
-                    _position.pack_into(self._consumer, 0, position)
-                    released = position
-        finally:
+    def stretches(self) -> Iterator[tuple[bytes, list[int]]]:
+        """Yield copies of what was written, with the offsets at which payloads begin in each."""
+        position = _position.unpack_from(self._consumer, 0)[0]
+        end = _position.unpack_from(self._data, 0)[0]  # once: writers may be as fast as we are
+        while position < end:
+            stretch = self._copy(position, min(end - position, _STRETCH_BYTES))
+            offsets, used = _records(stretch)
+            if not used:
+                return
+            position += used
             _position.pack_into(self._consumer, 0, position)
+            yield stretch, offsets
+
+    def _copy(self, position: int, length: int) -> bytes:
+        start = position % self._size
+        first = min(length, self._size - start)
+        page = mmap.PAGESIZE
+        stretch = self._data[page + start : page + start + first]
+        if first < length:
+            stretch += self._data[page : page + length - first]
+        return stretch
 
     def close(self) -> None:
         """Unmap. Safe to call twice."""
         self._consumer.close()
-        self.data.close()
+        self._data.close()
+
+
+def _records(stretch: bytes) -> tuple[list[int], int]:
+    """Return where payloads begin in a stretch, and how far its whole records reach."""
+    offsets: list[int] = []
+    at, size = 0, len(stretch)
+    while at + _HEADER_BYTES <= size:
+        header = _u32(stretch, at)[0]
+        after = at + _HEADER_BYTES + ((header & _LENGTH) + 7 & ~7)
+        if header & _BUSY or after > size:
+            break
+        if not header & _DISCARDED:
+            offsets.append(at + _HEADER_BYTES)
+        at = after
+    return offsets, at

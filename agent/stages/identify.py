@@ -4,6 +4,8 @@ Identity is inherited at fork and changes at exec; a session, once known, sticks
 docs/architecture.md and the proto comments for what each field means.
 """
 
+from functools import partial
+
 from agent.names import UserNames
 from agent.processes import Process, Processes
 from agent.sensors.records import ProcessRecord
@@ -144,8 +146,12 @@ class Identifier:
             if parent.executable:
                 process.ancestors = _above(parent)
         above = parent.image if parent is not None else None
-        offset = self.images.wall_minus_boot_ns
-        process.make_image = lambda: self.images.of_fork(process, record, above, offset)
+        process.make_image = partial(
+            self.images.of_fork,
+            record=record,
+            above=above,
+            offset_ns=self.images.wall_minus_boot_ns,
+        )
         return process
 
     def forget(self, boot_ns: int) -> None:

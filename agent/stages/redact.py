@@ -27,7 +27,7 @@ class Rules:
     short_options: dict[bytes, tuple[bytes, ...]]
     forms: tuple[re.Pattern[bytes], ...]
     hint: re.Pattern[bytes]
-    """Matches whenever anything else could: most command lines stop here."""
+    """Matches a command line in small letters whenever anything else could: most stop here."""
 
 
 def _alternatives(words: str) -> bytes:
@@ -57,8 +57,10 @@ def rules(file: Path = FILE) -> Rules:
         },
         forms=tuple(re.compile(form.encode()) for form in document["forms"]),
         hint=re.compile(
-            names + rb"|://|authorization|x-|AKIA|ASIA|gh[pousr]_|glpat-|xox|eyJ|PRIVATE KEY",
-            re.IGNORECASE,
+            # Ignoring case would cost five times as much: the expression could not tell from a
+            # first letter where nothing begins.
+            names.lower()
+            + rb"|://|authorization|x-|akia|asia|gh[pousr]_|glpat-|xox|eyj|private key"
         ),
     )
 
@@ -69,7 +71,7 @@ def redact(arguments: Sequence[bytes]) -> list[bytes]:
     if not arguments:
         return []
     short = rule.short_options.get(arguments[0].rpartition(b"/")[2], ())
-    if not short and not any(rule.hint.search(argument) for argument in arguments):
+    if not short and not rule.hint.search(b"\0".join(arguments).lower()):
         return list(arguments)
     kept = [arguments[0]]
     secret_follows = False
@@ -86,7 +88,7 @@ def redact(arguments: Sequence[bytes]) -> list[bytes]:
 def redact_text(text: bytes) -> bytes:
     """Return a command line that is one text (sudo's log, a cron line) without its secrets."""
     rule = rules()
-    if not rule.hint.search(text):
+    if not rule.hint.search(text.lower()):
         return text
     return _forms(rule, _inside(rule, text))
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.stages.fold import Made, Repeats
 from agent.stages.redact import rules
-from agent.stages.terms import index_of
+from agent.stages.terms import Terms
 from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -41,38 +41,99 @@ class Host:
     origin: "delivery.Origin.ValueType" = delivery.ORIGIN_LIVE
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is sealed: a serialised EventBatch, and what header and index say about it."""
+
+    raw: bytes
+    event_count: int
+    first_ns: int
+    """Earliest moment in it, wall ns."""
+    last_ns: int
+    index: delivery.Index
+
+    @classmethod
+    def of(cls, batch: events.EventBatch) -> "Body":
+        """Return a batch that was made elsewhere as a body."""
+        terms = Terms()
+        span = _Span()
+        for image in batch.images:
+            terms.image(image)
+        for event in batch.events:
+            terms.event(event, event.WhichOneof("kind") or "")
+            span.add(event)
+        return cls(
+            batch.SerializeToString(),
+            len(batch.events),
+            span.first_ns,
+            span.last_ns,
+            terms.index(),
+        )
+
+
+class _Span:
+    """From when to when events are."""
+
+    def __init__(self) -> None:
+        self.first_ns, self.last_ns = clock.LIMIT, -clock.LIMIT
+
+    def add(self, event: events.Event) -> None:
+        time_ns = clock.from_timestamp(event.event_time)
+        self.first_ns = min(self.first_ns, time_ns)
+        if event.HasField("last_event_time"):
+            time_ns = max(time_ns, clock.from_timestamp(event.last_event_time))
+        self.last_ns = max(self.last_ns, time_ns)
+
+
 class Collector:
-    """Collects events until it is time to seal them."""
+    """Collects events until it is time to seal them.
+
+    What cannot change any more is kept as bytes: a message added to another is copied field by
+    field, which costs more than making it did.
+    """
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._body = events.EventBatch()
-        self._places: dict[str, tuple[int, events.Image]] = {}
         self._repeats = Repeats()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._images: list[bytes] = []
+        self._places: dict[str, tuple[int, events.Image]] = {}
+        self._events: list[bytes | events.Event] = []
+        self._repeats.clear()
+        self._terms = Terms()
+        self._span = _Span()
         self._bytes = 0
         self._due_ns = 0
 
     def __len__(self) -> int:
         """Events collected."""
-        return len(self._body.events)
+        return len(self._events)
 
     def add(self, made: Made, boot_ns: int) -> None:
         """Add one event; an image counts once."""
-        if self._repeats.fold(made):
+        event = made.event
+        kind = event.WhichOneof("kind") or ""
+        repeats = kind in Repeats.FOLDED
+        if repeats and self._repeats.fold(made):
             return
-        if not self._body.events:
+        if not self._events:
             self._due_ns = boot_ns + LINGER_NS
         if made.urgent:
             self._due_ns = min(self._due_ns, boot_ns + URGENT_NS)
-        event = made.event
         if made.image is not None:
             event.actor = self._place(made.image)
-        self._body.events.append(event)
-        kept = self._body.events[-1]
-        if event.WhichOneof("kind") in Repeats.FOLDED:
-            # append copies: repeats must be counted in the copy that is sealed.
-            self._repeats.keep(made, kept)
-        self._bytes += kept.ByteSize()
+        if repeats:
+            self._repeats.keep(made, event)
+            self._events.append(event)
+            self._bytes += event.ByteSize()
+        else:
+            self._terms.event(event, kind)
+            self._span.add(event)
+            content = event.SerializeToString()
+            self._events.append(content)
+            self._bytes += len(content)
 
     def _place(self, image: events.Image) -> int:
         found = self._places.get(image.exec_id)
@@ -80,28 +141,64 @@ class Collector:
         # what was known then.
         if found is not None and (found[1] is image or found[1] == image):
             return found[0]
-        place = len(self._body.images)
-        self._body.images.append(image)
+        place = len(self._images)
+        content = image.SerializeToString()
+        self._images.append(content)
         self._places[image.exec_id] = (place, image)
-        self._bytes += image.ByteSize()
+        self._terms.image(image)
+        self._bytes += len(content)
         return place
 
     @property
     def full(self) -> bool:
         """Whether nothing more should be added before it is sealed."""
-        return len(self._body.events) >= MOST_EVENTS or self._bytes >= MOST_BYTES
+        return len(self._events) >= MOST_EVENTS or self._bytes >= MOST_BYTES
 
     def due(self, boot_ns: int) -> bool:
         """Whether what is collected should be sealed now."""
-        return len(self._body.events) > 0 and (boot_ns >= self._due_ns or self.full)
+        return len(self._events) > 0 and (boot_ns >= self._due_ns or self.full)
 
-    def take(self) -> events.EventBatch:
+    def take(self) -> Body:
         """Return what is collected and begin anew."""
-        body = self._body
-        self._body, self._bytes = events.EventBatch(), 0
-        self._places = {}
-        self._repeats.clear()
+        parts: list[bytes] = []
+        for image in self._images:
+            parts += (_IMAGE, _length(len(image)), image)
+        for event in self._events:
+            if isinstance(event, bytes):
+                content = event
+            else:
+                self._terms.event(event, event.WhichOneof("kind") or "")
+                self._span.add(event)
+                content = event.SerializeToString()
+            parts += (_EVENT, _length(len(content)), content)
+        body = Body(
+            b"".join(parts),
+            len(self._events),
+            self._span.first_ns,
+            self._span.last_ns,
+            self._terms.index(),
+        )
+        self._begin()
         return body
+
+
+def _field(number: int) -> bytes:
+    """Return the key of a length-delimited field (protobuf wire format)."""
+    return bytes([number << 3 | 2])
+
+
+_IMAGE = _field(events.EventBatch.IMAGES_FIELD_NUMBER)
+_EVENT = _field(events.EventBatch.EVENTS_FIELD_NUMBER)
+
+
+def _length(number: int) -> bytes:
+    """Return a base-128 varint (protobuf wire format)."""
+    out = bytearray()
+    while number > 0x7F:  # noqa: PLR2004
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 class Sealer:
@@ -112,21 +209,19 @@ class Sealer:
         self._host, self._key, self.link = host, key, link
         self._compressor = zstandard.ZstdCompressor(level=3)
 
-    def seal(self, body: events.EventBatch, wall_minus_boot_ns: int) -> delivery.SealedBatch:
+    def seal(self, body: Body, wall_minus_boot_ns: int) -> delivery.SealedBatch:
         """Return `body` as the next batch of the chain; the chain moves on."""
-        raw = body.SerializeToString()
-        first, last = _span(body)
         header = delivery.BatchHeader(
             host_id=self._host.host_id,
             chain_id=self.link.chain_id,
             batch_number=self.link.number + 1,
             previous_hash=self.link.hash,
-            body_hash=hashlib.sha256(raw).digest(),
-            body_size_bytes=len(raw),
-            event_count=len(body.events),
+            body_hash=hashlib.sha256(body.raw).digest(),
+            body_size_bytes=len(body.raw),
+            event_count=body.event_count,
             sealed_time=clock.to_timestamp(clock.wall_ns()),
-            first_event_time=clock.to_timestamp(first),
-            last_event_time=clock.to_timestamp(last),
+            first_event_time=clock.to_timestamp(body.first_ns),
+            last_event_time=clock.to_timestamp(body.last_ns),
             boot_id=self._host.boot_id,
             wall_minus_boot_ns=wall_minus_boot_ns,
             herd=self._host.herd,
@@ -139,18 +234,8 @@ class Sealer:
         batch = delivery.SealedBatch(
             header=header,
             signature=self._key.sign(header_hash),
-            body=self._compressor.compress(raw),
-            index=index_of(body),
+            body=self._compressor.compress(body.raw),
+            index=body.index,
         )
         self.link = Link(self.link.chain_id, self.link.number + 1, header_hash)
         return batch
-
-
-def _span(body: events.EventBatch) -> tuple[int, int]:
-    """Return the earliest and the latest moment of a body, in wall ns."""
-    first = min(clock.from_timestamp(event.event_time) for event in body.events)
-    last = max(
-        max(clock.from_timestamp(event.event_time), clock.from_timestamp(event.last_event_time))
-        for event in body.events
-    )
-    return first, last

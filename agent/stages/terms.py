@@ -1,7 +1,5 @@
 """The index of a batch: which terms and how many events of each kind a minute it holds."""
 
-from collections.abc import Iterable
-
 from chassis.text import show
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -11,41 +9,52 @@ MOST_TERMS = 512
 MOST_TERM_BYTES = 128
 
 
-def index_of(body: events.EventBatch) -> delivery.Index:
-    """Return the index of `body`; it says when terms had to be left out."""
-    terms: dict[str, None] = {}
-    cut = False
-    for image in body.images:
+class Terms:
+    """Collects the terms and counts of one batch as its images and events come."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._known: set[tuple[str, str, str, bytes, int]] = set()
+        self._kinds: dict[str, None] = {}
+        self._terms: dict[str, None] = {}
+        self._counts: dict[tuple[int, str], int] = {}
+
+    def image(self, image: events.Image) -> None:
+        """Note who an image works for and what it runs."""
+        session = image.session_id if image.HasField("session_id") else -1
+        key = (image.user, image.login_user, image.service, image.executable, session)
+        if key in self._known:  # most images of a batch differ in their arguments only
+            return
+        self._known.add(key)
         for prefix, value in (
             ("u", image.user),
             ("l", image.login_user),
             ("s", image.service),
             ("x", show(image.executable)),
-            ("n", str(image.session_id) if image.HasField("session_id") else ""),
+            ("n", str(session) if session >= 0 else ""),
         ):
             if value:
-                terms[f"{prefix}:{value}"] = None
-    counts: dict[tuple[int, str], int] = {}
-    for event in body.events:
-        kind = event.WhichOneof("kind") or ""
+                self._terms[f"{prefix}:{value}"] = None
+
+    def event(self, event: events.Event, kind: str) -> None:
+        """Note an event of `kind`."""
         key = (event.event_time.seconds // 60, kind)
-        counts[key] = counts.get(key, 0) + (event.count or 1)
+        self._counts[key] = self._counts.get(key, 0) + (event.count or 1)
+        self._kinds[kind] = None
         if kind == "file_change":
             for change in event.file_change.changes:
-                terms[f"p:{show(change.path)}"] = None
-    kinds = {f"k:{kind}": None for _, kind in counts}
-    kept = [term for term in (*kinds, *terms) if len(term.encode()) <= MOST_TERM_BYTES]
-    cut = len(kept) < len(kinds) + len(terms) or len(kept) > MOST_TERMS
-    return delivery.Index(
-        version=VERSION,
-        terms=kept[:MOST_TERMS],
-        terms_cut=cut,
-        counts=_counts(counts.items()),
-    )
+                self._terms[f"p:{show(change.path)}"] = None
 
-
-def _counts(counts: Iterable[tuple[tuple[int, str], int]]) -> list[delivery.Index.Count]:
-    return [
-        delivery.Index.Count(minute=minute, kind=kind, count=count)
-        for (minute, kind), count in sorted(counts)
-    ]
+    def index(self) -> delivery.Index:
+        """Return the index; it says when terms had to be left out."""
+        terms = [*(f"k:{kind}" for kind in self._kinds), *self._terms]
+        kept = [term for term in terms if len(term.encode()) <= MOST_TERM_BYTES]
+        return delivery.Index(
+            version=VERSION,
+            terms=kept[:MOST_TERMS],
+            terms_cut=len(kept) < len(terms) or len(kept) > MOST_TERMS,
+            counts=[
+                delivery.Index.Count(minute=minute, kind=kind, count=count)
+                for (minute, kind), count in sorted(self._counts.items())
+            ],
+        )

@@ -9,8 +9,9 @@ from chassis import logs, mongo
 from chassis.channel import Channel
 from chassis.counters import serve_metrics
 from chassis.readiness import serve_until
-from chassis.server import Server, until_terminated
+from chassis.server import Server
 from chassis.settings import load
+from chassis.signals import until_terminated
 from chassis.tls import Identity
 from nightherd.detector.v1 import detector_service_pb2
 from nightherd.detector.v1.detector_service_pb2_grpc import add_DetectorServiceServicer_to_server

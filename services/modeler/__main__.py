@@ -6,8 +6,9 @@ import contextlib
 from chassis import logs, mongo
 from chassis.counters import serve_metrics
 from chassis.readiness import serve_until
-from chassis.server import Server, until_terminated
+from chassis.server import Server
 from chassis.settings import load
+from chassis.signals import until_terminated
 from chassis.tls import Identity
 from nightherd.modeler.v1 import modeler_service_pb2
 from nightherd.modeler.v1.modeler_service_pb2_grpc import add_ModelerServiceServicer_to_server

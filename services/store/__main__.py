@@ -6,8 +6,9 @@ import contextlib
 from chassis import logs, mongo
 from chassis.counters import MetricsServer, serve_metrics
 from chassis.readiness import serve_until
-from chassis.server import Server, until_terminated
+from chassis.server import Server
 from chassis.settings import load
+from chassis.signals import until_terminated
 from chassis.tls import Identity
 from nightherd.store.v1 import store_service_pb2
 from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_to_server

@@ -3,7 +3,7 @@
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.spool import Spool
-from agent.stages.seal import Host, Sealer
+from agent.stages.seal import Body, Host, Sealer
 from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as pb
 from tests.builders import BOOT, HOST, a_body, an_event, an_image
@@ -20,6 +20,6 @@ def append(spool: Spool, count: int = 1, size: int = 10) -> list[pb.SealedBatch]
         many = [noise.encode()] * max(size // 64, 1)
         image = an_image("/usr/bin/true", many, pid=500 + spool.link.number % 100)
         body = a_body((image, an_event(time_ns=clock.wall_ns())))
-        batches.append(sealer.seal(body, 0))
+        batches.append(sealer.seal(Body.of(body), 0))
         spool.append([batches[-1]], [sealer.link])
     return batches

@@ -159,10 +159,10 @@ def test_beyond_the_quota_unsent_batches_go_and_are_told(tmp_path, small_segment
 
 
 def _append_one(spool: Spool):
-    from agent.stages.seal import Host, Sealer
+    from agent.stages.seal import Body, Host, Sealer
     from tests.agent.sealing import KEY
     from tests.builders import BOOT, HOST, a_body
 
     sealer = Sealer(Host(HOST, "default", BOOT, "0.1.0"), KEY, spool.link)
-    batch = sealer.seal(a_body(), 0)
+    batch = sealer.seal(Body.of(a_body()), 0)
     return spool.append([batch], [sealer.link])

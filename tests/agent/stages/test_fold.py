@@ -101,7 +101,7 @@ def test_identical_events_fold_and_none_is_lost(ports):
             None, T0 + at, connect=events.Connect(remote_address="10.0.0.1", remote_port=port)
         )
         collector.add(Made(image, event), 0)
-    body = collector.take()
+    body = events.EventBatch.FromString(collector.take().raw)
     assert len(body.images) == 1
     counts = {e.connect.remote_port: max(e.count, 1) for e in body.events}
     assert counts == {port: ports.count(port) for port in ports}

@@ -34,7 +34,9 @@ def test_a_chain_of_batches_passes_the_receivers_checks(groups):
         collector = Collector()
         for pid in pids:
             collector.add(a_made(pid), 0)
-        batch = maker.seal(collector.take(), 0)
+        taken = collector.take()
+        assert events.EventBatch.FromString(taken.raw).SerializeToString() == taken.raw
+        batch = maker.seal(taken, 0)
         checked = check(batch, peer, Limits(), decode=True)
         assert checked.header.batch_number == number
         assert checked.header.previous_hash == previous
@@ -61,7 +63,7 @@ def test_a_batch_is_full_at_its_most_events():
         assert not collector.due(0)
         collector.add(a_made(), 0)
     assert collector.due(0)
-    assert len(collector.take().events) == seal.MOST_EVENTS
+    assert collector.take().event_count == seal.MOST_EVENTS
     assert not collector.due(1 << 62)
 
 
@@ -71,7 +73,7 @@ def test_an_image_about_which_more_became_known_is_a_further_entry():
     later = an_image(provenance=events.PROVENANCE_DETACHED)
     collector.add(Made(first, an_event(None)), 0)
     collector.add(Made(later, an_event(None)), 0)
-    body = collector.take()
+    body = events.EventBatch.FromString(collector.take().raw)
     assert [body.images[e.actor].provenance for e in body.events] == [
         events.PROVENANCE_INTERACTIVE,
         events.PROVENANCE_DETACHED,
