@@ -6,8 +6,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from chassis import logs
-from chassis.settings import load
+from agent import settled
+
+# What renders tracebacks in colour is installed where tests are; an agent would keep 5 MB of it.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
 
 def agent_version() -> str:
@@ -35,12 +37,17 @@ def main() -> None:
     verify = commands.add_parser("verify-spool", help="check the chain in a spool folder")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--key", default="", help="public signing key in hex")
+    parser.add_argument(settled.OPTION, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.settled is not None:
+        _watch(arguments.settled)
+        return
     if arguments.command == "verify-spool":
         from agent.verify import verify_spool  # noqa: PLC0415
 
         sys.exit(verify_spool(arguments.folder, bytes.fromhex(arguments.key)))
     from agent.settings import Settings  # noqa: PLC0415
+    from chassis.settings import load  # noqa: PLC0415
 
     settings = load(Settings)
     if arguments.print_signing_key:
@@ -48,13 +55,22 @@ def main() -> None:
 
         print(signing_key(settings.dir).public_key().public_bytes_raw().hex())  # noqa: T201
         return
-    logs.configure("agent", settings.log_level, settings.log_format)
     if arguments.command == "replay":
         from agent.replay import replay_files  # noqa: PLC0415
+        from chassis import logs  # noqa: PLC0415
 
+        logs.configure("agent", settings.log_level, settings.log_format)
         sys.exit(asyncio.run(replay_files(settings, arguments)))
-    from agent.run import run  # noqa: PLC0415
+    settled.hand_over(settings)
 
+
+def _watch(fd: int) -> None:
+    """Watch this host, with settings that were handed over."""
+    from agent.run import run  # noqa: PLC0415
+    from chassis import logs  # noqa: PLC0415
+
+    settings = settled.receive(fd)
+    logs.configure("agent", settings.log_level, settings.log_format)
     asyncio.run(run(settings, agent_version()))
 
 

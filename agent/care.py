@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import structlog
@@ -13,11 +14,13 @@ from agent.hostfacts import read_facts
 from agent.pipeline import Pipeline
 from agent.selftest import Canary
 from agent.sensors import open_sensors
-from agent.settings import Settings
 from agent.spool import Spool
 from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
 
 log = structlog.get_logger()
 FACTS_S = 300.0
@@ -31,7 +34,9 @@ _NAMES = {value: name for name, value in _LEVELS.items()}
 class Care:
     """Looks after one agent."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, spool: Spool, version: str) -> None:
+    def __init__(
+        self, settings: "Settings", pipeline: Pipeline, spool: Spool, version: str
+    ) -> None:
         """Look after `pipeline`."""
         self._settings, self._pipeline, self._spool = settings, pipeline, spool
         self._version = version
@@ -165,7 +170,7 @@ class Care:
             self.switch(_NAMES[directive.level], ["The backend asked for this level."])
 
 
-def watched_paths(settings: Settings) -> list[bytes]:
+def watched_paths(settings: "Settings") -> list[bytes]:
     """Return the paths that are watched beside the list: the canary's folder and the settings'."""
     folder = settings.dir / "canary"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -174,5 +179,5 @@ def watched_paths(settings: Settings) -> list[bytes]:
     return [bytes(folder), *_configured(settings)]
 
 
-def _configured(settings: Settings) -> list[bytes]:
+def _configured(settings: "Settings") -> list[bytes]:
     return [bytes(Path(path)) for path in settings.watch_paths]

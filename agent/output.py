@@ -56,8 +56,7 @@ class Output:
         """Add one event at `now` (boot clock)."""
         if self.witness is not None:
             self.witness.saw(made)
-        self._collector.add(made, now)
-        if self._collector.full:
+        if self._collector.add(made, now):
             self._seal()
 
     def advance(self, now: int) -> None:

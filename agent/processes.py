@@ -9,7 +9,7 @@ from nightherd.event.v1 import event_pb2 as events
 
 KEPT_NS = 60_000_000_000
 """How long a process that ended can still be named for what it did."""
-MOST_ENDED = 1024
+MOST_ENDED = 256
 """Kept beyond a tick; within one all are: `forget` comes at its end."""
 
 

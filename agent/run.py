@@ -6,6 +6,7 @@ import gc
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,7 +16,6 @@ from agent.care import Care, watched_paths
 from agent.identity import signing_key
 from agent.pipeline import Pipeline
 from agent.sensors import folders, open_sensors, watchlist
-from agent.settings import Settings
 from agent.ship import Shipper
 from agent.spool import Spool
 from agent.stages.seal import Host, Sealer
@@ -25,6 +25,9 @@ from chassis.counters import serve_metrics
 from chassis.signals import until_terminated
 from chassis.tls import Identity
 from nightherd.event.v1 import event_pb2 as events
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
 
 log = structlog.get_logger()
 FLUSH_S = 2.0
@@ -46,7 +49,7 @@ def lock(folder: Path) -> int:
     return fd
 
 
-async def run(settings: Settings, version: str) -> None:  # noqa: C901, PLR0915  (wiring)
+async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR0915  (wiring)
     """Watch this host until SIGTERM."""
     lock(settings.dir)
     identity = Identity(settings.tls_dir)

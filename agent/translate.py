@@ -22,7 +22,7 @@ from agent.stages import guess
 from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
-from agent.stages.sessions import PERSON
+from agent.stages.sessions import PERSON, Session
 from agent.stages.urgency import is_urgent
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
@@ -90,15 +90,13 @@ class Translator:
         sorted_records = _Sorted(records)
         if sorted_records.before:
             self._identifier.snapshot(sorted_records.before)
-        closed: list[str] = []
-        exits: list[tuple[ProcessRecord, events.Image]] = []
-        for record in sorted_records.processes:
-            self._process(record, now, closed, exits)
+        closed, exits = self._processes(sorted_records.processes, now)
         self._tell_sessions(now)
         for file in sorted_records.files:
             self._file(file, now)
-        for made in [each for exec_id in closed for each in self._files.ended(exec_id)]:
-            self._changed(made, now)
+        if len(self._files):
+            for made in [each for exec_id in closed for each in self._files.ended(exec_id)]:
+                self._changed(made, now)
         for socket in sorted_records.sockets:
             self._socket(socket, now)
         for ended, image in exits:
@@ -109,38 +107,50 @@ class Translator:
             self._lost(loss)
         self._tell_sessions(now)
 
-    def _process(
+    def _processes(
+        self, records: list[ProcessRecord], now: int
+    ) -> tuple[list[str], list[tuple[ProcessRecord, events.Image]]]:
+        """Follow processes; return images that are over, and ends to be told of."""
+        closed: list[str] = []
+        exits: list[tuple[ProcessRecord, events.Image]] = []
+        for record in records:
+            if record.kind == "fork":
+                self._identifier.fork(record)
+            elif record.kind == "exec":
+                self._executed(record, now, closed)
+            else:
+                self._ended(record, closed, exits)
+        return closed, exits
+
+    def _executed(self, record: ProcessRecord, now: int, closed: list[str]) -> None:
+        known = self._identifier.processes.get(record.pid)
+        if known is not None and known.known_image is not None:
+            closed.append(known.known_image.exec_id)
+        process = self._identifier.exec(record)
+        if process.session is not None:
+            self._look_for_address(process, process.session, record.boot_ns)
+        image = process.image
+        event = self._event(record.boot_ns, exact=record.exact)
+        event.exec.requested_path = record.requested_path
+        urgent = is_urgent(image.provenance, process.program)
+        self._output.add(Made(image, event, urgent, "exec"), now)
+
+    def _ended(
         self,
         record: ProcessRecord,
-        now: int,
         closed: list[str],
         exits: list[tuple[ProcessRecord, events.Image]],
     ) -> None:
-        if record.kind == "fork":
-            self._identifier.fork(record)
-        elif record.kind == "exec":
-            known = self._identifier.processes.get(record.pid)
-            if known is not None and known.known_image is not None:
-                closed.append(known.known_image.exec_id)
-            process = self._identifier.exec(record)
-            self._look_for_address(process, record.boot_ns)
-            image = process.image
-            event = self._event(record.boot_ns, exact=record.exact)
-            event.exec.requested_path = record.requested_path
-            self._output.add(Made(image, event, is_urgent(image)), now)
-        elif record.kind == "exit":
-            gone = self._identifier.exit(record)
-            if gone is not None and gone.known_image is not None:
-                closed.append(gone.known_image.exec_id)
-                if gone.executed:
-                    exits.append((record, gone.image))
+        gone = self._identifier.exit(record)
+        if gone is not None and gone.known_image is not None:
+            closed.append(gone.known_image.exec_id)
+            if gone.executed:
+                exits.append((record, gone.image))
 
-    def _look_for_address(self, process: Process, boot_ns: int) -> None:
+    def _look_for_address(self, process: Process, session: Session, boot_ns: int) -> None:
         """Ask a session's first programs where it came from: sshd tells them."""
-        session = process.session
         if (
-            session is None
-            or session.kind != PERSON
+            session.kind != PERSON
             or session.source_address
             or session.address_looks >= MOST_ADDRESS_LOOKS
         ):
@@ -152,12 +162,13 @@ class Translator:
 
     def _exited(self, record: ProcessRecord, image: events.Image, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
-        status = record.exit_status
-        event.exit.signal = status & 0x7F
-        if not event.exit.signal:
-            event.exit.code = status >> 8 & 0xFF
-        event.exit.lifetime_ms = (record.boot_ns - record.start_ns) // 1_000_000
-        self._output.add(Made(image, event), now)
+        status, told = record.exit_status, event.exit
+        if status & 0x7F:
+            told.signal = status & 0x7F
+        else:
+            told.code = status >> 8 & 0xFF
+        told.lifetime_ms = (record.boot_ns - record.start_ns) // 1_000_000
+        self._output.add(Made(image, event, urgent=False, kind="exit"), now)
 
     def _file(self, record: FileRecord, now: int) -> None:
         if not record.pid:
@@ -267,10 +278,11 @@ class Translator:
             self._output.add(Made(image, event, urgent=not session.preexisting), now)
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
-        return events.Event(
-            event_time=clock.to_timestamp(boot_ns + self._output.offset_ns),
-            attribution=events.ATTRIBUTION_EXACT if exact else events.ATTRIBUTION_INFERRED,
-        )
+        event = events.Event()
+        event.attribution = events.ATTRIBUTION_EXACT if exact else events.ATTRIBUTION_INFERRED
+        time = event.event_time
+        time.seconds, time.nanos = divmod(boot_ns + self._output.offset_ns, clock.NS)
+        return event
 
     def _lost(self, record: LossRecord) -> None:
         counted = record.lost is not None

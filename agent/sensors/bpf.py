@@ -6,6 +6,7 @@ agent/bpf/nightherd.bpf.c; the layout below is theirs.
 """
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_ntop, ntohs
 from struct import Struct
@@ -40,12 +41,18 @@ def _terminal(name: bytes, known: dict[bytes, str]) -> str:
     return text
 
 
-def _path(components: bytes, *, cut: bool) -> bytes:
+@lru_cache(maxsize=4096)
+def _path(components: bytes, cut: int) -> bytes:
     """Join components that come leaf first with a NUL after each."""
     parts = components.split(b"\0")
     parts[-1] = b"" if not cut else b"/..."
     parts.reverse()
     return b"/".join(parts) if len(parts) > 1 else b"/"
+
+
+@lru_cache(maxsize=4096)
+def _cgroup(components: bytes) -> str:
+    return _path(components, 0).decode("utf-8", "replace")
 
 
 def _address(raw: bytes, family: int) -> str:
@@ -167,10 +174,10 @@ class BpfSensor:
                 if not arguments[-1]:
                     arguments.pop()
                 start, end = end, end + executable_size
-                executable = _path(data[start:end], cut=bool(flags & _EXECUTABLE_CUT))
+                executable = _path(data[start:end], flags & _EXECUTABLE_CUT)
                 start, end = end, end + directory_size
-                directory = _path(data[start:end], cut=bool(flags & _DIRECTORY_CUT))
-                cgroup = _path(data[end : end + cgroup_size], cut=False).decode("utf-8", "replace")
+                directory = _path(data[start:end], flags & _DIRECTORY_CUT)
+                cgroup = _cgroup(data[end : end + cgroup_size])
                 append(
                     _make(
                         (

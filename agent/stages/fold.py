@@ -31,6 +31,13 @@ class Made:
     image: events.Image | None
     event: events.Event
     urgent: bool = False
+    kind: str = ""
+    """Which fact it is, as Event.kind names it; read from the event when not given."""
+
+    def __post_init__(self) -> None:
+        """Fill in the kind."""
+        if not self.kind:
+            self.kind = self.event.WhichOneof("kind") or ""
 
 
 @dataclass(slots=True)
@@ -55,6 +62,10 @@ class FileChanges:
     def __init__(self) -> None:
         """Begin with nothing open."""
         self._open: dict[tuple[str, int], _Open] = {}
+
+    def __len__(self) -> int:
+        """Return how many collections are open."""
+        return len(self._open)
 
     def add(
         self,
@@ -142,9 +153,9 @@ class Repeats:
 
     def fold(self, made: Made) -> bool:
         """Count `made` into an event that was kept before; False when it is to be kept itself."""
-        event = made.event
-        if event.WhichOneof("kind") not in self.FOLDED:
+        if made.kind not in self.FOLDED:
             return False
+        event = made.event
         first = self._seen.get(self._key(made))
         if first is None:
             return False
@@ -158,8 +169,7 @@ class Repeats:
 
     @staticmethod
     def _key(made: Made) -> tuple[str, bytes]:
-        event = made.event
-        kind = event.WhichOneof("kind") or ""
+        event, kind = made.event, made.kind
         if kind == "connect":
             # The local port is the kernel's choice, new each time: no reason to keep each.
             connect = event.connect

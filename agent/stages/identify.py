@@ -4,11 +4,11 @@ Identity is inherited at fork and changes at exec; a session, once known, sticks
 docs/architecture.md and the proto comments for what each field means.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 
 from agent.names import UserNames
 from agent.processes import Process, Processes
-from agent.sensors.records import ProcessRecord
+from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import services
 from agent.stages.images import TICK_NS, Images, ancestor_of
 from agent.stages.scripts import script_of
@@ -71,7 +71,8 @@ class Identifier:
         """A process was forked: it inherits."""
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
-        self.book.follow(process, record, parent, record.ppid)
+        if record.session_id != UNSET_ID:
+            self.book.follow(process, record, parent, record.ppid)
         self.processes.add(process)
         return process
 
@@ -89,7 +90,8 @@ class Identifier:
         process.terminal = record.terminal
         process.session_leader = record.session_leader
         process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
-        self.book.follow(process, record, opener, record.pid)
+        if record.session_id != UNSET_ID:
+            self.book.follow(process, record, opener, record.pid)
         if before is not None and before.executable and process.executed:
             process.ancestors = (ancestor_of(before), *process.ancestors)[:MOST_ANCESTORS]
         script = script_of(
@@ -169,7 +171,7 @@ class Identifier:
         return leader == process.pid or self.processes.get(leader) is None
 
     def _name_service(self, process: Process, *, rooted: bool) -> None:
-        unit = services.unit_of(process.cgroup)
+        unit = services.place_of(process.cgroup).unit
         if unit is not None:
             process.service = unit
         elif process.session is not None and process.session.kind == SCHEDULED:
@@ -184,7 +186,7 @@ class Identifier:
         if child.session is not None or child.terminal or not child.executable:
             return
         daemonised = child.session_leader in (child.pid, parent.pid)
-        if daemonised and services.unit_of(child.cgroup) is None:
+        if daemonised and services.place_of(child.cgroup).unit is None:
             service = _as_service(child.program)
             if service != child.service:
                 child.service = service
@@ -239,5 +241,6 @@ def _as_service(program: bytes) -> str:
     return program.decode("utf-8", "backslashreplace")
 
 
+@lru_cache(maxsize=4096)
 def _is_package_manager(program: bytes) -> bool:
     return program.startswith(_SYSTEM_PROGRAMS) and program.rpartition(b"/")[2] in _PACKAGE_MANAGERS

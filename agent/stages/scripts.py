@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 # Base names, versions cut off: python3.11 is python.
 _INTERPRETERS = frozenset(
@@ -30,6 +31,7 @@ _VALUED = {
 _VERSION = re.compile(rb"[-\d.]+$")
 
 
+@lru_cache(maxsize=4096)
 def interpreter_of(executable: bytes) -> bytes:
     """Return the interpreter's name without version, or b"" when it is none."""
     name = _VERSION.sub(b"", executable.rpartition(b"/")[2])

@@ -60,8 +60,7 @@ class Body:
         for image in batch.images:
             terms.image(image)
         for event in batch.events:
-            terms.event(event, event.WhichOneof("kind") or "")
-            span.add(event)
+            terms.event(event, event.WhichOneof("kind") or "", span.add(event))
         return cls(
             batch.SerializeToString(),
             len(batch.events),
@@ -77,12 +76,16 @@ class _Span:
     def __init__(self) -> None:
         self.first_ns, self.last_ns = clock.LIMIT, -clock.LIMIT
 
-    def add(self, event: events.Event) -> None:
-        time_ns = clock.from_timestamp(event.event_time)
+    def add(self, event: events.Event) -> int:
+        """Note an event; return the second at which it happened."""
+        time = event.event_time
+        second = time.seconds
+        time_ns = second * clock.NS + time.nanos
         self.first_ns = min(self.first_ns, time_ns)
         if event.HasField("last_event_time"):
             time_ns = max(time_ns, clock.from_timestamp(event.last_event_time))
         self.last_ns = max(self.last_ns, time_ns)
+        return second
 
 
 class Collector:
@@ -111,13 +114,12 @@ class Collector:
         """Events collected."""
         return len(self._events)
 
-    def add(self, made: Made, boot_ns: int) -> None:
-        """Add one event; an image counts once."""
-        event = made.event
-        kind = event.WhichOneof("kind") or ""
+    def add(self, made: Made, boot_ns: int) -> bool:
+        """Add one event; an image counts once. Says whether it is full now."""
+        event, kind = made.event, made.kind
         repeats = kind in Repeats.FOLDED
         if repeats and self._repeats.fold(made):
-            return
+            return False
         if not self._events:
             self._due_ns = boot_ns + LINGER_NS
         if made.urgent:
@@ -129,11 +131,11 @@ class Collector:
             self._events.append(event)
             self._bytes += event.ByteSize()
         else:
-            self._terms.event(event, kind)
-            self._span.add(event)
+            self._terms.event(event, kind, self._span.add(event))
             content = event.SerializeToString()
             self._events.append(content)
             self._bytes += len(content)
+        return self._bytes >= MOST_BYTES or len(self._events) >= MOST_EVENTS
 
     def _place(self, image: events.Image) -> int:
         found = self._places.get(image.exec_id)
@@ -162,15 +164,14 @@ class Collector:
         """Return what is collected and begin anew."""
         parts: list[bytes] = []
         for image in self._images:
-            parts += (_IMAGE, _length(len(image)), image)
+            parts += (_IMAGE, _LENGTHS.get(len(image)) or _length(len(image)), image)
         for event in self._events:
             if isinstance(event, bytes):
                 content = event
             else:
-                self._terms.event(event, event.WhichOneof("kind") or "")
-                self._span.add(event)
+                self._terms.event(event, event.WhichOneof("kind") or "", self._span.add(event))
                 content = event.SerializeToString()
-            parts += (_EVENT, _length(len(content)), content)
+            parts += (_EVENT, _LENGTHS.get(len(content)) or _length(len(content)), content)
         body = Body(
             b"".join(parts),
             len(self._events),
@@ -199,6 +200,9 @@ def _length(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+_LENGTHS = {number: _length(number) for number in range(4096)}
 
 
 class Sealer:

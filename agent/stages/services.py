@@ -1,6 +1,8 @@
 """What a process works for, as far as its cgroup and its place among processes tell."""
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 TRANSIENT = "transient"
 """Service of units that systemd-run made for one occasion."""
@@ -11,6 +13,22 @@ _CONTAINER = re.compile(
 )
 _USER_MANAGER = re.compile(r"/user@\d+\.service/")
 _SESSION = re.compile(r"session-[^/]+\.scope$")
+
+
+class Place(NamedTuple):
+    """What a cgroup path says."""
+
+    unit: str | None
+    """See unit_of."""
+    container_id: str
+    user_unit: bool
+    """See is_user_unit."""
+
+
+@lru_cache(maxsize=4096)
+def place_of(cgroup: str) -> Place:
+    """Return all that a cgroup path says; there are few paths and many processes in each."""
+    return Place(unit_of(cgroup), container_of(cgroup), is_user_unit(cgroup))
 
 
 def unit_of(cgroup: str) -> str | None:

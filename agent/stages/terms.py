@@ -36,9 +36,9 @@ class Terms:
             if value:
                 self._terms[f"{prefix}:{value}"] = None
 
-    def event(self, event: events.Event, kind: str) -> None:
-        """Note an event of `kind`."""
-        key = (event.event_time.seconds // 60, kind)
+    def event(self, event: events.Event, kind: str, second: int) -> None:
+        """Note an event of `kind` that happened at a second since 1970."""
+        key = (second // 60, kind)
         self._counts[key] = self._counts.get(key, 0) + (event.count or 1)
         self._kinds[kind] = None
         if kind == "file_change":

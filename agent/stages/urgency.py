@@ -1,5 +1,7 @@
 """What cannot wait for a full batch."""
 
+from functools import lru_cache
+
 from nightherd.event.v1 import event_pb2 as events
 
 _PEOPLE = frozenset({events.PROVENANCE_INTERACTIVE, events.PROVENANCE_SCRIPTED})
@@ -13,9 +15,11 @@ _PROGRAMS = frozenset(
 )
 
 
-def is_urgent(image: events.Image) -> bool:
-    """Whether the start of `image` should be sealed at once."""
-    return (
-        image.provenance in _PEOPLE
-        or (image.script or image.executable).rpartition(b"/")[2] in _PROGRAMS
-    )
+def is_urgent(provenance: "events.Provenance.ValueType", program: bytes) -> bool:
+    """Whether the start of `program` (the script, or the executable) should be sealed at once."""
+    return provenance in _PEOPLE or _matters(program)
+
+
+@lru_cache(maxsize=4096)
+def _matters(program: bytes) -> bool:
+    return program.rpartition(b"/")[2] in _PROGRAMS
