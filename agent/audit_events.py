@@ -1,53 +1,113 @@
-"""Audit records of logins, sudo and the packet filter, as events."""
+"""Audit records of logins, sudo, services, packages, the kernel and its filters, as events.
 
-from collections.abc import Iterator
+What a record says follows from it alone (`fact_of`); who did it is looked up (`events_of`).
+"""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from agent.processes import Process
 from agent.sensors.records import AuditRecord
 from agent.stages.fold import Made
 from agent.stages.identify import Identifier
+from agent.stages.privileges import gives_rights, request_of
 from agent.stages.redact import redact_text
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 
 _REFUSED = frozenset({"USER_AUTH", "USER_LOGIN", "USER_ACCT"})
 _ADDRESS = frozenset({"USER_LOGIN", "USER_START", "CRED_ACQ", "USER_ACCT"})
+_TARGET = frozenset({"USER_START", "CRED_REFR", "CRED_ACQ"})
+_TOLD_IN_ANY_CASE = frozenset({"SERVICE_START", "SERVICE_STOP"})
+_DELETE_MODULE = {b"c000003e": b"176", b"40000003": b"129", b"c00000b7": b"106"}
+"""Number of delete_module, by architecture."""
+_SUFFIXES = frozenset(b"service socket timer mount automount swap target path slice scope".split())
+_Package, _Kernel = events.PackageChange, events.KernelChange
+_Service = events.ServiceChange
+_PACKAGES = {
+    b"install": _Package.ACTION_INSTALLED,
+    b"update": _Package.ACTION_UPGRADED,
+    b"remove": _Package.ACTION_REMOVED,
+}
+NOBODY = events.Image()
+
+Fields = Mapping[str, bytes]
+Targets = Mapping[bytes, bytes]
+"""Pid of sudo -> the account whose rights it gave: other records than its USER_CMD say it."""
 
 
-def events_of(record: AuditRecord, identifier: Identifier, boot_ns: int) -> Iterator[Made]:
+def targets_of(records: Iterable[AuditRecord]) -> Targets:
+    """Return whose rights each sudo of `records` gave."""
+    return {
+        record.fields.get("pid", b""): record.fields["acct"]
+        for record in records
+        if record.kind in _TARGET
+        and record.fields.get("exe", b"").endswith(b"/sudo")
+        and record.fields.get("acct")
+    }
+
+
+def events_of(
+    record: AuditRecord, identifier: Identifier, boot_ns: int, targets: Targets | None = None
+) -> Iterator[Made]:
     """Yield the events that one record shows; note late facts about sessions.
 
     Args:
         record: as the sensor parsed it.
         identifier: knows processes and sessions.
         boot_ns: now, for facts that change what is known from here on.
+        targets: of the records that came together with this one.
     """
-    fields = record.fields
-    succeeded = fields.get("res", b"success") in (b"success", b"1", b"yes")
-    if succeeded and record.kind in _ADDRESS:
-        _note_address(fields, identifier, boot_ns)
-    if record.kind in _REFUSED and not succeeded:
-        yield _made(record, identifier, auth_failure=_failure(fields))
-    elif record.kind == "USER_CMD" and succeeded:
-        # The record does not say whose rights were taken.
-        use = events.PrivilegeUse(command=redact_text(fields.get("cmd", b"")))
-        yield _made(record, identifier, privilege_use=use)
-    elif record.kind == "NETFILTER_CFG":
-        yield _made(
-            record,
-            identifier,
-            firewall_change=events.FirewallChange(
-                operation=_text(fields, "op") or "change", table=_text(fields, "table")
-            ),
+    if record.kind in _ADDRESS and succeeded(record.fields):
+        _note_address(record.fields, identifier, boot_ns)
+    pid = record.fields.get("pid", b"")
+    process = identifier.processes.who(int(pid)) if pid.isdigit() and len(pid) < 10 else None  # noqa: PLR2004
+    image = _ran(process, record.fields.get("exe", b"")) if process is not None else None
+    event = fact_of(record, image or NOBODY, targets or {})
+    if event is not None:
+        event.attribution = (
+            events.ATTRIBUTION_EXACT if image is not None else events.ATTRIBUTION_UNKNOWN
         )
+        yield Made(image, event, urgent=True)
 
 
-def _note_address(fields: dict[str, bytes], identifier: Identifier, boot_ns: int) -> None:
+def fact_of(record: AuditRecord, image: events.Image, targets: Targets) -> events.Event | None:
+    """Return what a record says, without who did it; None when it is no event.
+
+    Args:
+        record: as it was parsed.
+        image: who wrote it, for what its command line tells beside; NOBODY when not known.
+        targets: see `targets_of`.
+    """
+    event = events.Event(event_time=clock.to_timestamp(record.wall_ns))
+    fields = record.fields
+    if record.kind in _REFUSED and not succeeded(fields):
+        event.auth_failure.CopyFrom(_failure(fields))
+    elif record.kind in _FACTS and (succeeded(fields) or record.kind in _TOLD_IN_ANY_CASE):
+        _FACTS[record.kind](event, fields, image, targets)
+    return event if event.WhichOneof("kind") else None
+
+
+def succeeded(fields: Fields) -> bool:
+    """Whether what a record tells of was done; most say nothing, and then it was."""
+    return fields.get("res", b"success") in (b"success", b"1", b"yes")
+
+
+def _ran(process: Process, executable: bytes) -> events.Image:
+    """Return the image of `process` that ran `executable`: it may have run another since."""
+    if executable and process.image.executable != executable:
+        for image in reversed(process.candidates):
+            if image.executable == executable:
+                return image
+    return process.image
+
+
+def _note_address(fields: Fields, identifier: Identifier, boot_ns: int) -> None:
     session, address = fields.get("ses", b""), _text(fields, "addr")
     if session.isdigit() and address not in ("", "?"):
         identifier.book.address_known(int(session), address, boot_ns)
 
 
-def _failure(fields: dict[str, bytes]) -> events.AuthFailure:
+def _failure(fields: Fields) -> events.AuthFailure:
     terminal = _text(fields, "terminal")
     address = _text(fields, "addr")
     return events.AuthFailure(
@@ -58,15 +118,94 @@ def _failure(fields: dict[str, bytes]) -> events.AuthFailure:
     )
 
 
-def _made(record: AuditRecord, identifier: Identifier, **kind: object) -> Made:
-    event = events.Event(event_time=clock.to_timestamp(record.wall_ns), **kind)  # type: ignore[arg-type]
-    pid = record.fields.get("pid", b"")
-    process = identifier.processes.who(int(pid)) if pid.isdigit() and len(pid) < 10 else None  # noqa: PLR2004
-    event.attribution = (
-        events.ATTRIBUTION_EXACT if process is not None else events.ATTRIBUTION_UNKNOWN
-    )
-    return Made(process.image if process is not None else None, event, urgent=True)
+def _sudo(event: events.Event, fields: Fields, image: events.Image, targets: Targets) -> None:
+    event.privilege_use.command = redact_text(fields.get("cmd", b""))
+    asked = request_of(image.executable, image.arguments).target_user
+    event.privilege_use.target_user = _shown(targets.get(fields.get("pid", b""), b"") or asked)
 
 
-def _text(fields: dict[str, bytes], name: str) -> str:
-    return fields.get(name, b"").decode("utf-8", "backslashreplace")
+def _su(event: events.Event, fields: Fields, image: events.Image, _: Targets) -> None:
+    executable = fields.get("exe", b"")
+    if gives_rights(executable) and not executable.endswith(b"/sudo"):  # sudo has its USER_CMD
+        asked = request_of(image.executable, image.arguments)
+        event.privilege_use.command = redact_text(asked.command)
+        event.privilege_use.target_user = _text(fields, "acct")
+
+
+def _filter(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    event.firewall_change.operation = _text(fields, "op") or "change"
+    event.firewall_change.table = _text(fields, "table")
+
+
+def _started(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    event.service_change.CopyFrom(_service(fields, _Service.ACTION_STARTED))
+
+
+def _stopped(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    event.service_change.CopyFrom(_service(fields, _Service.ACTION_STOPPED))
+
+
+def _service(fields: Fields, action: "_Service.Action.ValueType") -> _Service:
+    unit = fields.get("unit", b"")
+    if unit and unit.rpartition(b".")[2] not in _SUFFIXES:
+        unit += b".service"  # systemd leaves it out
+    return _Service(unit=_shown(unit), action=action, succeeded=succeeded(fields))
+
+
+def _package(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    name, version = _parts(_text(fields, "sw"))
+    if name:
+        event.package_change.name, event.package_change.version = name, version
+        event.package_change.manager = _text(fields, "sw_type") or "rpm"
+        action = _PACKAGES.get(fields.get("op", b""), _Package.ACTION_UNSPECIFIED)
+        event.package_change.action = action
+        if action == _Package.ACTION_REMOVED:
+            event.package_change.previous_version, event.package_change.version = version, ""
+
+
+def _parts(package: str) -> tuple[str, str]:
+    """Split name-version-release.architecture into the name, and version-release."""
+    whole = package.rpartition(".")[0] or package
+    parts = whole.rsplit("-", 2)
+    return (parts[0], f"{parts[1]}-{parts[2]}") if len(parts) == 3 else (package, "")  # noqa: PLR2004
+
+
+def _module(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    event.kernel_change.name = _text(fields, "name")
+    call = fields.get("syscall", b"")
+    if call:  # of the record of the system call, when it came with it
+        removes = _DELETE_MODULE.get(fields.get("arch", b"")) == call
+        event.kernel_change.action = (
+            _Kernel.ACTION_MODULE_UNLOADED if removes else _Kernel.ACTION_MODULE_LOADED
+        )
+
+
+def _bpf(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    number, operation = fields.get("prog-id", b""), fields.get("op", b"")
+    if operation in (b"LOAD", b"UNLOAD") and number.isdigit() and len(number) < 12:  # noqa: PLR2004
+        loads = operation == b"LOAD"
+        event.kernel_change.program_id = int(number)
+        event.kernel_change.action = (
+            _Kernel.ACTION_BPF_LOADED if loads else _Kernel.ACTION_BPF_UNLOADED
+        )
+
+
+_Fact = Callable[[events.Event, Fields, events.Image, Targets], None]
+_FACTS: Mapping[str, _Fact] = {
+    "USER_CMD": _sudo,
+    "USER_START": _su,
+    "NETFILTER_CFG": _filter,
+    "SERVICE_START": _started,
+    "SERVICE_STOP": _stopped,
+    "SOFTWARE_UPDATE": _package,
+    "KERN_MODULE": _module,
+    "BPF": _bpf,
+}
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
+
+
+def _text(fields: Fields, name: str) -> str:
+    return _shown(fields.get(name, b""))

@@ -11,6 +11,7 @@ from agent.sensors import OpenSensors
 from agent.sensors.records import LossRecord, Record
 from agent.sensors.watchlist import WatchList
 from agent.spool import Spool
+from agent.stages.clock_steps import ClockSteps
 from agent.stages.identify import Identifier
 from agent.stages.seal import Sealer
 from agent.translate import Translator
@@ -42,6 +43,7 @@ class Pipeline:
         self.identifier = Identifier(clock.boot_id(), self._names)
         self._output = Output(spool, sealer, wake)
         self._translator = Translator(self.identifier, self._names, watch_list, self._output)
+        self._clock = ClockSteps()
         self._last_tick_ns = clock.boot_ns()
         self.tell, self.gap = self._output.tell, self._output.gap
 
@@ -85,12 +87,16 @@ class Pipeline:
     def tick(self) -> None:
         """One round."""
         now = clock.boot_ns()
-        self._output.offset_ns = clock.wall_minus_boot_ns()
+        step_ns = self._clock.look(now)
+        self._output.offset_ns = self._clock.offset_ns
         self._names.refresh()
         self.identifier.begin_tick(self._output.offset_ns, now)
         if now - self._last_tick_ns > STALL_NS:
             self._stalled(self._last_tick_ns, now)
         self._last_tick_ns = now
+        if step_ns:
+            self.tell(events.Event(time_change=events.TimeChange(step_ns=step_ns)))
+        self._translator.audited = any(each.name == "audit" for each in self.sensors.sensors)
         self._translator.handle(self._drain(now), now)
         self._translator.advance(now)
         self.identifier.forget(now)

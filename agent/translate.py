@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from agent import audit_events
 from agent.accounts import Accounts
+from agent.inferences import Inferences
 from agent.names import UserNames
 from agent.output import Output
+from agent.packages import Packages
 from agent.processes import Process
 from agent.sensors.records import (
     AuditRecord,
@@ -18,6 +20,7 @@ from agent.sensors.records import (
     SocketRecord,
 )
 from agent.sensors.watchlist import WatchList
+from agent.sorted_records import SortedRecords
 from agent.stages import guess
 from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
@@ -34,29 +37,6 @@ _Gap = events.Gap
 _PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
 
 
-class _Sorted:
-    """The records of one tick, by what they are: who comes before what they did."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self.before: list[ProcessRecord] = []
-        self.processes: list[ProcessRecord] = []
-        self.files: list[FileRecord] = []
-        self.sockets: list[SocketRecord] = []
-        self.audit: list[AuditRecord] = []
-        self.losses: list[LossRecord] = []
-        for record in records:
-            if isinstance(record, ProcessRecord):
-                (self.before if record.kind == "snapshot" else self.processes).append(record)
-            elif isinstance(record, FileRecord):
-                self.files.append(record)
-            elif isinstance(record, SocketRecord):
-                self.sockets.append(record)
-            elif isinstance(record, AuditRecord):
-                self.audit.append(record)
-            else:
-                self.losses.append(record)
-
-
 class Translator:
     """Turns records into events, with the help of who is known."""
 
@@ -68,6 +48,10 @@ class Translator:
         self.watch_list = watch_list
         self._files = FileChanges()
         self._accounts = Accounts()
+        self._packages = Packages()
+        self._inferences = Inferences(identifier.processes)
+        self.audited = False
+        """Whether audit records come: what they tell need not be concluded."""
         self._waiting: deque[FileRecord] = deque(maxlen=MOST_WAITING)
         self._own_pid = os.getpid()
 
@@ -77,6 +61,8 @@ class Translator:
             self._guessed(self._waiting.popleft(), now)
         for made in self._files.due(now):
             self._changed(made, now)
+        for made in self._packages.due(now):
+            self._output.add(made, now)
 
     def finish(self, now: int) -> None:
         """Close everything."""
@@ -84,10 +70,12 @@ class Translator:
             self._guessed(self._waiting.popleft(), now)
         for made in self._files.all():
             self._changed(made, now)
+        for made in self._packages.all():
+            self._output.add(made, now)
 
     def handle(self, records: Iterable[Record], now: int) -> None:
         """Turn the records of one tick into events: who comes before what they did."""
-        sorted_records = _Sorted(records)
+        sorted_records = SortedRecords(records)
         if sorted_records.before:
             self._identifier.snapshot(sorted_records.before)
         closed, exits = self._processes(sorted_records.processes, now)
@@ -101,8 +89,7 @@ class Translator:
             self._socket(socket, now)
         for ended, image in exits:
             self._exited(ended, image, now)
-        for audit in sorted_records.audit:
-            self._audit(audit, now)
+        self._audit(sorted_records.audit, now)
         for loss in sorted_records.losses:
             self._lost(loss)
         self._tell_sessions(now)
@@ -134,6 +121,8 @@ class Translator:
         event.exec.requested_path = record.requested_path
         urgent = is_urgent(image.provenance, process.program)
         self._output.add(Made(image, event, urgent, "exec"), now)
+        if not self.audited and (use := self._inferences.of_exec(process, event.event_time)):
+            self._output.add(use, now)
 
     def _ended(
         self,
@@ -169,6 +158,8 @@ class Translator:
             told.code = status >> 8 & 0xFF
         told.lifetime_ms = (record.boot_ns - record.start_ns) // 1_000_000
         self._output.add(Made(image, event, urgent=False, kind="exit"), now)
+        for made in self._inferences.of_exit(record, image, event.event_time):
+            self._output.add(made, now)
 
     def _file(self, record: FileRecord, now: int) -> None:
         if not record.pid:
@@ -222,8 +213,10 @@ class Translator:
             self._changed(made, now)
 
     def _changed(self, made: Made, now: int) -> None:
-        """Add collected file changes, and what they did to accounts."""
+        """Add collected file changes, and what they did to accounts and packages."""
         self._output.add(made, now)
+        if any(c.path == self._packages.watched for c in made.event.file_change.changes):
+            self._packages.touched(made, now)
         if any(c.path in self._accounts.watched for c in made.event.file_change.changes):
             for change in self._accounts.changes():
                 event = events.Event(
@@ -237,7 +230,7 @@ class Translator:
         if record.pid == self._own_pid:  # shipping must not cause what it ships
             return
         process = self._identifier.processes.who(record.pid)
-        event = self._event(record.boot_ns, exact=process is not None)
+        event = self._event(record.boot_ns, exact=record.exact)
         if process is None:
             event.attribution = events.ATTRIBUTION_UNKNOWN
         protocol = _PROTOCOLS.get(record.protocol, events.PROTOCOL_UNSPECIFIED)
@@ -254,9 +247,14 @@ class Translator:
         image = self._identifier.images.refresh(process) if process is not None else None
         self._output.add(Made(image, event), now)
 
-    def _audit(self, record: AuditRecord, now: int) -> None:
-        for made in audit_events.events_of(record, self._identifier, now):
-            self._output.add(made, now)
+    def _audit(self, records: list[AuditRecord], now: int) -> None:
+        targets = audit_events.targets_of(records)
+        for record in records:
+            if record.kind == "BPF" and record.fields.get("pid") == b"%d" % self._own_pid:
+                continue  # our own programs are no news
+            self._inferences.noted(record)
+            for made in audit_events.events_of(record, self._identifier, now, targets):
+                self._output.add(made, now)
 
     def _tell_sessions(self, now: int) -> None:
         for boot_ns, process, session, ended in self._identifier.book.news(now):

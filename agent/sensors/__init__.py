@@ -14,6 +14,7 @@ from agent.sensors.fanotify import FanotifySensor
 from agent.sensors.inotify import InotifySensor
 from agent.sensors.psutil_poll import PollSensor, SnapshotSensor
 from agent.sensors.records import Sensor
+from agent.sensors.udp import UdpSensor
 from agent.sensors.unavailable import SensorUnavailable
 from agent.sensors.watchlist import WatchList
 
@@ -83,7 +84,7 @@ def _full(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> No
         opened.not_seen.append(f"The full level does not work here: {reason}.")
         return
     _tell_unwatched(opened, files.unwatched)
-    opened.sensors.append(SnapshotSensor())
+    opened.sensors += [SnapshotSensor(), UdpSensor()]
 
 
 def _poll(opened: OpenSensors, watch_list: WatchList) -> None:

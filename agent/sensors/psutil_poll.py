@@ -92,6 +92,7 @@ def _listeners() -> dict[_Listener, SocketRecord]:
             local_port=port,
             remote_address="",
             remote_port=0,
+            exact=False,
         )
     return found
 

@@ -63,6 +63,8 @@ class SocketRecord(NamedTuple):
     local_port: int
     remote_address: str
     remote_port: int
+    exact: bool = True
+    """False when it was found by looking afterwards: whose it was by then."""
 
 
 class FileRecord(NamedTuple):

@@ -44,6 +44,10 @@ class Terms:
         if kind == "file_change":
             for change in event.file_change.changes:
                 self._terms[f"p:{show(change.path)}"] = None
+        elif kind == "package_change":
+            self._terms[f"g:{event.package_change.name}"] = None
+        elif kind == "service_change":
+            self._terms[f"s:{event.service_change.unit}"] = None
 
     def index(self) -> delivery.Index:
         """Return the index; it says when terms had to be left out."""

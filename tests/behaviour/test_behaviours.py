@@ -51,6 +51,14 @@ def test_changing_an_account_file_obtains_the_capability_whoever_does_it():
     }
 
 
+@pytest.mark.parametrize(
+    "operation", [events.FileChange.OPERATION_LINKED, events.FileChange.OPERATION_TRUNCATED]
+)
+def test_a_link_and_a_log_that_is_cut_short_are_changes(operation):
+    done = changes("/etc/passwd", operation=operation)
+    assert of(an_image(), file_change=done) == {(WRITES, "/etc/passwd"), (OBTAINS, "USERS_ADMIN")}
+
+
 def test_a_rename_changes_both_names():
     change = events.FileChange(
         changes=[

@@ -36,8 +36,9 @@ class Activities:
         if kind not in self._by_event:
             return []
         type_ = self._by_event[kind]
-        if kind == "session_start":
-            return self._login(type_, event)
+        if kind in ("session_start", "service_change"):
+            told = self._login if kind == "session_start" else self._service
+            return told(type_, event, image)
         draft = self._draft(type_, event, image)
         if draft is None:
             return []
@@ -138,7 +139,30 @@ class Activities:
             draft.accounts.update(_named(entry, image, depth))
         return draft
 
-    def _login(self, type_: Type, event: events.Event) -> list[Draft]:
+    def _service(self, type_: Type, event: events.Event, image: events.Image | None) -> list[Draft]:
+        """A service manager tells what it did. A command that asked for it is the activity."""
+        unit, header = event.service_change.unit, self._header
+        for asked in self.drafts.values():
+            if asked.type == type_ and unit in asked.services:
+                return [asked]
+        if not self._policy.records(type_, person=False):
+            return []
+        # The manager is one image for as long as the machine runs: each unit is told by itself.
+        key = digest(type_, header.host_id, header.chain_id, header.batch_number, unit)
+        if image is not None:
+            actor = actor_of(image, 0, event.attribution)
+        else:
+            actor = pb.Actor(attribution=events.ATTRIBUTION_UNKNOWN)
+        draft = self.drafts[key] = Draft(type_, key, actor, event.event_time, person=False)
+        draft.services[unit] = None
+        return [draft]
+
+    def _login(
+        self,
+        type_: Type,
+        event: events.Event,
+        image: events.Image | None,  # noqa: ARG002  (its opener is in the event)
+    ) -> list[Draft]:
         """A session began. It is sent again when more is known: the same activity."""
         start, header = event.session_start, self._header
         if start.preexisting or start.provenance not in INTERACTIVE:

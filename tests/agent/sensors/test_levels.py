@@ -47,7 +47,7 @@ def test_root_gets_the_full_level_files_before_processes(watch_list):
     opened.close()
     opened.close()
     assert opened.level == "full"
-    assert [each.name for each in opened.sensors] == ["fanotify", "bpf", "snapshot", "audit"]
+    assert [each.name for each in opened.sensors] == ["fanotify", "bpf", "snapshot", "udp", "audit"]
     assert opened.not_seen == []
 
 

@@ -26,6 +26,10 @@ KINDS = {
     "privilege_use": events.PrivilegeUse(command=b"ls"),
     "session_start": events.SessionStart(session_id=3, provenance=events.PROVENANCE_INTERACTIVE),
     "session_end": events.SessionEnd(session_id=3),
+    "package_change": events.PackageChange(name="nginx", version="1.2", manager="dpkg"),
+    "service_change": events.ServiceChange(unit="nginx.service", succeeded=True),
+    "kernel_change": events.KernelChange(name="evil"),
+    "time_change": events.TimeChange(step_ns=-(10**12)),
     "auth_failure": events.AuthFailure(account=b"root"),
 }
 DOCUMENT = packaged.document("activities.yaml")

@@ -237,3 +237,32 @@ def test_a_program_made_setuid_is_an_alert_that_says_so(path):
     )
     event.file_change.changes[0].directory = True  # new files in it get its group: no program
     assert judged((image, event)) == ([], [])
+
+
+def test_a_package_that_apt_installs_is_one_activity_with_the_command():
+    apt = a_person("/usr/bin/apt-get", ["apt-get", "install", "x"], pid=500, maintenance=True)
+    above = an_ancestor("/usr/bin/apt-get", pid=500, command=b"apt-get install x")
+    dpkg = a_person(
+        "/usr/bin/dpkg", ["dpkg", "--unpack"], pid=501, maintenance=True, ancestors=[above]
+    )
+    change = an_event(package_change=events.PackageChange(name="x", version="1", manager="dpkg"))
+    (activity,), alerts = judged((apt, an_event()), (dpkg, an_event()), (dpkg, change))
+    assert activity.activity.type == pb.ACTIVITY_TYPE_SYSTEM_UPDATE
+    assert activity.actor.command == b"apt-get install x"
+    assert not alerts
+
+
+def test_a_service_is_told_by_the_command_that_asked_or_else_by_its_manager():
+    alice = a_person("/usr/bin/systemctl", ["systemctl", "restart", "nginx"])
+    systemd = an_image("/usr/lib/systemd/systemd", pid=1, service="init.scope")
+
+    def started(unit):
+        return an_event(service_change=events.ServiceChange(unit=unit, succeeded=True))
+
+    found, alerts = judged(
+        (alice, an_event()), (systemd, started("nginx.service")), (systemd, started("b.service"))
+    )
+    told = {(a.actor.user, a.actor.pid, *a.activity.affected_services) for a in found}
+    assert told == {("alice", 500, "nginx.service"), ("root", 1, "b.service")}
+    assert {a.activity.type for a in found} == {pb.ACTIVITY_TYPE_APP_RESTART}
+    assert not alerts

@@ -1,0 +1,36 @@
+"""The records of one tick, by what they are."""
+
+from collections.abc import Iterable
+
+from agent.sensors.records import (
+    AuditRecord,
+    FileRecord,
+    LossRecord,
+    ProcessRecord,
+    Record,
+    SocketRecord,
+)
+
+
+class SortedRecords:
+    """The records of one tick, by what they are: who comes before what they did."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        """Sort `records`; each list keeps their order."""
+        self.before: list[ProcessRecord] = []
+        self.processes: list[ProcessRecord] = []
+        self.files: list[FileRecord] = []
+        self.sockets: list[SocketRecord] = []
+        self.audit: list[AuditRecord] = []
+        self.losses: list[LossRecord] = []
+        for record in records:
+            if isinstance(record, ProcessRecord):
+                (self.before if record.kind == "snapshot" else self.processes).append(record)
+            elif isinstance(record, FileRecord):
+                self.files.append(record)
+            elif isinstance(record, SocketRecord):
+                self.sockets.append(record)
+            elif isinstance(record, AuditRecord):
+                self.audit.append(record)
+            else:
+                self.losses.append(record)
