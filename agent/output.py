@@ -6,6 +6,7 @@ from typing import Protocol
 import structlog
 
 from agent.spool import Evicted, Spool
+from agent.stages.budget import Budgets
 from agent.stages.fold import Made
 from agent.stages.seal import Collector, Link, Sealer
 from chassis import clock
@@ -33,8 +34,15 @@ class Witness(Protocol):
 class Output:
     """Collects events, seals them when it is time, and writes them to the spool."""
 
-    def __init__(self, spool: Spool, sealer: Sealer, wake: Callable[[], None]) -> None:
-        """Write to `spool`; `wake` is called when it has more."""
+    def __init__(
+        self,
+        spool: Spool,
+        sealer: Sealer,
+        wake: Callable[[], None],
+        budgets: Budgets,
+    ) -> None:
+        """Write to `spool` what `budgets` let pass; `wake` is called when there is more."""
+        self._budgets = budgets
         self._spool, self._sealer, self._wake = spool, sealer, wake
         self._collector = Collector()
         self._unwritten: list[tuple[delivery.SealedBatch, Link]] = []
@@ -56,11 +64,15 @@ class Output:
         """Add one event at `now` (boot clock)."""
         if self.witness is not None:
             self.witness.saw(made)
+        if not made.urgent and made.image is not None and not self._budgets.take(made.image, now):
+            return
         if self._collector.add(made, now):
             self._seal()
 
     def advance(self, now: int) -> None:
         """Seal what is due; try again to write what the disk did not take."""
+        self._budgets.refill(now)
+        self._tell_losses(now)
         if self._collector.due(now):
             self._seal()
         elif self._unwritten:
@@ -68,6 +80,7 @@ class Output:
 
     def finish(self) -> None:
         """Seal everything that is collected."""
+        self._tell_losses(clock.boot_ns(), all_of_them=True)
         if len(self._collector):
             self._seal()
 
@@ -99,6 +112,20 @@ class Output:
         """Count events that are known to be lost."""
         self.lost_count += count
         lost_total.inc(count)
+
+    def _tell_losses(self, now: int, *, all_of_them: bool = False) -> None:
+        for loss in self._budgets.losses(now, all_of_them=all_of_them):
+            self.lost(loss.count)
+            gap = self.gap(
+                _Gap.CAUSE_THROTTLED,
+                loss.since_ns,
+                loss.until_ns,
+                source="agent",
+                lost=loss.count,
+                detail=f"{loss.who} said more than its budget; urgent events passed.",
+            )
+            gap.gap.service = loss.service
+            self.tell(gap, urgent=False)
 
     def _seal(self) -> None:
         body = self._collector.take()

@@ -11,6 +11,7 @@ from agent.sensors import OpenSensors
 from agent.sensors.records import LossRecord, Record
 from agent.sensors.watchlist import WatchList
 from agent.spool import Spool
+from agent.stages.budget import Budgets
 from agent.stages.clock_steps import ClockSteps
 from agent.stages.identify import Identifier
 from agent.stages.seal import Sealer
@@ -36,12 +37,16 @@ class Pipeline:
         spool: Spool,
         sealer: Sealer,
         wake: Callable[[], None],
+        budgets: Budgets | None = None,
     ) -> None:
-        """Work with sensors that are open; `wake` is called when the spool has more."""
+        """Work with sensors that are open; `wake` is called when the spool has more.
+
+        Without `budgets` nobody is cut short.
+        """
         self.sensors = sensors
         self._names = UserNames()
         self.identifier = Identifier(clock.boot_id(), self._names)
-        self._output = Output(spool, sealer, wake)
+        self._output = Output(spool, sealer, wake, budgets or Budgets(0))
         self._translator = Translator(self.identifier, self._names, watch_list, self._output)
         self._clock = ClockSteps()
         self._last_tick_ns = clock.boot_ns()

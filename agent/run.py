@@ -18,6 +18,7 @@ from agent.pipeline import Pipeline
 from agent.sensors import folders, open_sensors, watchlist
 from agent.ship import Shipper
 from agent.spool import Spool
+from agent.stages.budget import Budgets
 from agent.stages.seal import Host, Sealer
 from chassis import clock
 from chassis.channel import Channel
@@ -71,7 +72,9 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         for shipper in shippers:
             shipper.wake()
 
-    pipeline = Pipeline(sensors, watch_list, spool, sealer, wake)
+    pipeline = Pipeline(
+        sensors, watch_list, spool, sealer, wake, Budgets(settings.service_events_per_second)
+    )
     care = Care(settings, pipeline, spool, version)
     channels = []
     for receiver, address in (

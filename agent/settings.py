@@ -35,6 +35,11 @@ class Settings(Common):
     spool_bytes: int = Field(
         default=1 << 30, ge=16 << 20, description="most bytes of the spool (at least 16 MiB)"
     )
+    service_events_per_second: int = Field(
+        default=5000,
+        ge=0,
+        description="events a second that one service may say before it is cut short; 0: no limit",
+    )
     metrics_listen: str = Field(default="", description="host:port of /metrics; empty: none")
     status_seconds: float = Field(
         default=600, ge=1, description="how often the agent says how it fares"
