@@ -10,6 +10,7 @@ import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis import clock
+from evidence.terms import index_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
@@ -112,26 +113,6 @@ def a_body(*items: tuple[events.Image, events.Event]) -> events.EventBatch:
         copy.CopyFrom(event)
         copy.actor = places[image.exec_id]
     return body
-
-
-def index_of(body: events.EventBatch) -> delivery.Index:
-    """A small index: kinds, users and services only."""
-    terms: set[str] = set()
-    counts: dict[tuple[int, str], int] = {}
-    for image in body.images:
-        terms |= {f"u:{image.user}", f"s:{image.service}"}
-    for event in body.events:
-        kind = event.WhichOneof("kind")
-        terms.add(f"k:{kind}")
-        key = (event.event_time.seconds // 60, kind)
-        counts[key] = counts.get(key, 0) + max(event.count, 1)
-    return delivery.Index(
-        version=1,
-        terms=sorted(terms),
-        counts=[
-            delivery.Index.Count(minute=m, kind=k, count=c) for (m, k), c in sorted(counts.items())
-        ],
-    )
 
 
 def sealed_batch(

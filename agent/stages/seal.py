@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.stages.fold import Made, Repeats
 from agent.stages.redact import rules
-from agent.stages.terms import Terms
 from chassis import clock
+from evidence.terms import Actor, Terms, index_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
@@ -55,18 +55,15 @@ class Body:
     @classmethod
     def of(cls, batch: events.EventBatch) -> "Body":
         """Return a batch that was made elsewhere as a body."""
-        terms = Terms()
         span = _Span()
-        for image in batch.images:
-            terms.image(image)
         for event in batch.events:
-            terms.event(event, event.WhichOneof("kind") or "", span.add(event))
+            span.add(event)
         return cls(
             batch.SerializeToString(),
             len(batch.events),
             span.first_ns,
             span.last_ns,
-            terms.index(),
+            index_of(batch),
         )
 
 
@@ -102,8 +99,8 @@ class Collector:
 
     def _begin(self) -> None:
         self._images: list[bytes] = []
-        self._places: dict[str, tuple[int, events.Image]] = {}
-        self._events: list[bytes | events.Event] = []
+        self._places: dict[str, tuple[int, events.Image, Actor]] = {}
+        self._events: list[bytes | tuple[events.Event, Actor | None]] = []
         self._repeats.clear()
         self._terms = Terms()
         self._span = _Span()
@@ -124,30 +121,30 @@ class Collector:
             self._due_ns = boot_ns + LINGER_NS
         if made.urgent:
             self._due_ns = min(self._due_ns, boot_ns + URGENT_NS)
+        actor: Actor | None = None
         if made.image is not None:
-            event.actor = self._place(made.image)
+            event.actor, _, actor = self._place(made.image)
         if repeats:
             self._repeats.keep(made, event)
-            self._events.append(event)
+            self._events.append((event, actor))
             self._bytes += event.ByteSize()
         else:
-            self._terms.event(event, kind, self._span.add(event))
+            self._terms.event(event, kind, self._span.add(event), actor)
             content = event.SerializeToString()
             self._events.append(content)
             self._bytes += len(content)
         return self._bytes >= MOST_BYTES or len(self._events) >= MOST_EVENTS
 
-    def _place(self, image: events.Image) -> int:
+    def _place(self, image: events.Image) -> tuple[int, events.Image, Actor]:
         found = self._places.get(image.exec_id)
         # The same image said with more (address, DETACHED) is a further entry: events before keep
         # what was known then.
         if found is not None and (found[1] is image or found[1] == image):
-            return found[0]
-        place = len(self._images)
+            return found
         content = image.SerializeToString()
+        place = (len(self._images), image, Terms.actor(image))
         self._images.append(content)
-        self._places[image.exec_id] = (place, image)
-        self._terms.image(image)
+        self._places[image.exec_id] = place
         self._bytes += len(content)
         return place
 
@@ -165,11 +162,13 @@ class Collector:
         parts: list[bytes] = []
         for image in self._images:
             parts += (_IMAGE, _LENGTHS.get(len(image)) or _length(len(image)), image)
-        for event in self._events:
-            if isinstance(event, bytes):
-                content = event
+        for entry in self._events:
+            if isinstance(entry, bytes):
+                content = entry
             else:
-                self._terms.event(event, event.WhichOneof("kind") or "", self._span.add(event))
+                event, actor = entry
+                kind = event.WhichOneof("kind") or ""
+                self._terms.event(event, kind, self._span.add(event), actor)
                 content = event.SerializeToString()
             parts += (_EVENT, _LENGTHS.get(len(content)) or _length(len(content)), content)
         body = Body(

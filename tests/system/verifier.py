@@ -89,10 +89,12 @@ def signing_key(certificate_pem: bytes) -> Ed25519PublicKey:
 
 
 def documents(database: Any) -> Iterator[dict[str, Any]]:
-    """Every stored batch, in no order."""
+    """Every stored batch with its body as "b", in no order."""
     for name in database.list_collection_names():
         if name.startswith("batches"):
-            yield from database[name].find()
+            bodies = {row["_id"]: row["b"] for row in database[f"bodies{name[7:]}"].find()}
+            for document in database[name].find():
+                yield document | {"b": bodies[document["_id"]]}
 
 
 def verify(database: Any, keys: dict[str, Ed25519PublicKey]) -> list[Chain]:

@@ -5,6 +5,7 @@ import datetime as dt
 NS = 1_000_000_000
 PREFIX = "batches_"
 UNDATED = f"{PREFIX}undated"
+BODIES = "bodies_"
 # A sealed_time outside these years is no date but a broken clock.
 FIRST_YEAR, LAST_YEAR = 2020, 2100
 
@@ -18,6 +19,11 @@ def collection_of(sealed_ns: int) -> str:
     if not FIRST_YEAR <= day.year < LAST_YEAR:
         return UNDATED
     return f"{PREFIX}{day:%Y%m%d}"
+
+
+def bodies_of(name: str) -> str:
+    """Return the collection with the bodies of the batches in the collection `name`."""
+    return BODIES + name.removeprefix(PREFIX)
 
 
 def chain_key(host_id: str, chain_id: bytes) -> str:

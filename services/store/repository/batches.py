@@ -1,8 +1,11 @@
 """Batches: appended in groups, as they came; read back in the order of their chains.
 
 A document: _id host/chain/number; h, c, n the same apart; t0, t1, s first and last event time and
-sealed_time (wall ns); r when it came (wall ns); k header, g signature, b body; x terms, xv their
-version, xc whether they were cut, m counts a minute and kind; e events; f flags.
+sealed_time (wall ns); r when it came (wall ns); k header, g signature; x terms, xv their version,
+xc whether they were cut, xn events for each, m counts a minute and kind; e events; f flags.
+
+Bodies lie apart, in a collection of the same day: _id the same, b the body. Questions about times,
+terms and counts read no body, and headers outlive bodies.
 """
 
 import heapq
@@ -14,7 +17,14 @@ from chassis.mongo import ASCENDING, DESCENDING, Binary, BulkWriteError, Databas
 from delivery.checks import Checked
 from services.store.domain.chain import Place
 from services.store.domain.custody import Stored
-from services.store.domain.places import PREFIX, batch_key, chain_key, collection_of, fork_key
+from services.store.domain.places import (
+    PREFIX,
+    batch_key,
+    bodies_of,
+    chain_key,
+    collection_of,
+    fork_key,
+)
 
 DUPLICATE = 11000
 NEW, AGAIN, FORK = "new", "again", "fork"
@@ -40,10 +50,10 @@ def _document(checked: Checked, received_ns: int) -> dict[str, Any]:
         "r": received_ns,
         "k": Binary(batch.header),
         "g": Binary(batch.signature),
-        "b": Binary(batch.body),
         "x": list(batch.index.terms),
         "xv": batch.index.version,
         "xc": batch.index.terms_cut,
+        "xn": list(batch.index.term_counts),
         "m": [[count.minute, count.kind, count.count] for count in batch.index.counts],
         "e": header.event_count,
         "f": list(checked.flags),
@@ -73,6 +83,11 @@ class Batches:
         for name, places in days.items():
             collection = await self._collection(name)
             documents = [_document(group[place].checked, received_ns) for place in places]
+            # Bodies first: where a header is, its body was. One without a header is no harm.
+            await self._keep_bodies(
+                name,
+                [(batch_key(*c.key), c.batch.body) for c in (group[p].checked for p in places)],
+            )
             try:
                 await collection.insert_many(documents, ordered=False)
             except BulkWriteError as error:
@@ -114,12 +129,24 @@ class Batches:
                 outcomes.append(NEW)
         return outcomes
 
+    async def _keep_bodies(self, name: str, bodies: Sequence[tuple[str, bytes]]) -> None:
+        documents = [{"_id": key, "b": Binary(body)} for key, body in bodies]
+        try:
+            await self._database[bodies_of(name)].insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            if any(
+                e["code"] != DUPLICATE for e in error.details["writeErrors"]
+            ) or error.details.get("writeConcernErrors"):
+                raise
+
     async def _keep_fork(self, checked: Checked, received_ns: int) -> None:
         document = _document(checked, received_ns)
         document["_id"] = fork_key(document["_id"], checked.hash)
         document["f"].append(FORK)
-        collection = await self._collection(_day(checked))
+        name = _day(checked)
+        collection = await self._collection(name)
         key = {"_id": document.pop("_id")}
+        await self._keep_bodies(name, [(key["_id"], checked.batch.body)])
         await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
 
     async def _collection(self, name: str) -> Any:
@@ -152,12 +179,12 @@ class Batches:
                 return
             ids = {"$gte": min(ends), "$lt": f"{max(ends)}0"}
         query: dict[str, Any] = {"_id": ids}
-        async for document in self._merged(query, "_id"):
+        async for document, body in self._with_bodies(self._merged(query, "_id")):
             yield Stored(
                 document["n"],
                 bytes(document["k"]),
                 bytes(document["g"]),
-                bytes(document["b"]),
+                body,
                 fork=FORK in document["f"],
             )
 
@@ -180,14 +207,41 @@ class Batches:
             query["t1"] = {"$gte": from_ns}
         if to_ns is not None:
             query["t0"] = {"$lte": to_ns}
-        async for document in self._merged(query, "_id"):
-            yield bytes(document["k"]), bytes(document["b"])
+        async for document, body in self._with_bodies(self._merged(query, "_id")):
+            yield bytes(document["k"]), body
+
+    async def _with_bodies(
+        self, documents: AsyncIterator[dict[str, Any]]
+    ) -> AsyncIterator[tuple[dict[str, Any], bytes]]:
+        """Yield documents with their bodies; b"" for one that is gone."""
+        part: list[dict[str, Any]] = []
+        async for document in documents:
+            part.append(document)
+            if len(part) == READ_AHEAD:
+                for one in await self._joined(part):
+                    yield one
+                part = []
+        for one in await self._joined(part):
+            yield one
+
+    async def _joined(
+        self, documents: Sequence[dict[str, Any]]
+    ) -> list[tuple[dict[str, Any], bytes]]:
+        days: dict[str, list[str]] = {}
+        for document in documents:
+            name = bodies_of(collection_of(document["s"]))
+            days.setdefault(name, []).append(document["_id"])
+        bodies: dict[str, bytes] = {}
+        for name, keys in days.items():
+            async for row in self._database[name].find({"_id": {"$in": keys}}):
+                bodies[row["_id"]] = bytes(row["b"])
+        return [(document, bodies.get(document["_id"], b"")) for document in documents]
 
     async def _merged(self, query: dict[str, Any], key: str) -> AsyncIterator[dict[str, Any]]:
         """Merge all days by `key`: a clock that was set back puts numbers into another order."""
         cursors = [
             self._database[name]
-            .find(query, {"x": False, "m": False}, batch_size=READ_AHEAD)
+            .find(query, {"x": False, "xn": False, "m": False}, batch_size=READ_AHEAD)
             .sort(key, ASCENDING)
             for name in await self.days()
         ]
