@@ -1,5 +1,6 @@
 """File changes by the thousand: is each told, and is it told who made it."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from benchmarks.live_agent import LiveAgent, Told
@@ -95,14 +96,15 @@ class Removed:
         return self.count - self.told
 
 
-def remove(agent: LiveAgent, loads: Loads, count: int) -> Removed:
-    """Remove `count` files that the agent knows."""
+def remove(agent: LiveAgent, loads: Loads, count: int, *, stalled: bool = False) -> Removed:
+    """Remove `count` files that the agent knows; `stalled`: while it does not get to run."""
     folder = agent.watched / "removed"
     folder.mkdir(exist_ok=True)
     agent.settle()
     loads.make(folder, count)
     agent.settle()
-    ran = loads.remove(folder, count)
+    with agent.stalled() if stalled else nullcontext():
+        ran = loads.remove(folder, count)
     told = agent.settle()
     gone = {
         change.path
