@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 FACTS_S = 300.0
+PACKAGES_S = 20.0
 PATIENCE_S = (2.0, 5.0, 15.0)
 """How long the self-test waits, at the first try, the second, the third."""
 _Status = events.AgentStatus
@@ -54,6 +55,7 @@ class Care:
                 self._every(self._settings.self_test_seconds, self._test, at_once=True)
             )
             tasks.create_task(self._every(FACTS_S, self._tell_facts))
+            tasks.create_task(self._every(PACKAGES_S, self._read_packages))
             tasks.create_task(self._every(self._settings.status_seconds, self._running))
 
     async def _every(
@@ -75,6 +77,10 @@ class Care:
         if facts != self._facts:
             self._facts = facts
             self._pipeline.tell(events.Event(host_facts=facts))
+
+    async def _read_packages(self) -> None:
+        """Learn which package owns what, when a package manager changed it."""
+        await asyncio.to_thread(self._pipeline.identifier.images.owners.refresh)
 
     def _running(self) -> None:
         self.tell_status(_Status.STATE_RUNNING, urgent=False)

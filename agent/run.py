@@ -94,6 +94,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         sensing=sensors.level,
         not_seen=sensors.not_seen,
     )
+    await asyncio.to_thread(pipeline.identifier.images.owners.refresh)
     _tell_history(pipeline, spool)
     # What is loaded now stays; what comes is messages and tuples without cycles. Looking for
     # cycles among them all the time would cost a tenth of the CPU.

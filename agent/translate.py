@@ -52,7 +52,7 @@ class Translator:
         self._inferences = Inferences(identifier.processes)
         self.audited = False
         """Whether audit records come: what they tell need not be concluded."""
-        self._waiting: deque[FileRecord] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[FileRecord] = deque()
         self._own_pid = os.getpid()
 
     def advance(self, now: int) -> None:
@@ -163,6 +163,8 @@ class Translator:
 
     def _file(self, record: FileRecord, now: int) -> None:
         if not record.pid:
+            if len(self._waiting) >= MOST_WAITING:
+                self._guessed(self._waiting.popleft(), now)  # early, rather than not at all
             self._waiting.append(record)
             return
         process = self._identifier.processes.who(record.pid)

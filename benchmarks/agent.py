@@ -87,6 +87,9 @@ def _round(folder: Path, loads: Loads, plan: Plan, found: Found, number: int) ->
     with LiveAgent(folder / f"agent-{number}") as agent:
         slowdown.measure(loads, plan.calls, found.least.with_agent)
         _executions(agent, loads, plan, found)
+        slowdown.measure(loads, plan.calls, found.least.with_agent)
+    with slowdown.same_audit_state():
+        slowdown.measure(loads, plan.calls, found.least.without)
     found.attempt(
         "agent.exec_1000.sensing_cpu_percent",
         lambda: _sensing(folder / f"sensing-{number}", loads, *plan.rates["1000"]),
@@ -112,9 +115,9 @@ def _executions(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> Non
         meter, tag = agent.meter(), f"load-{name}"
         # What costs least to start gives the highest rates; up to 1000/s, what is usual.
         command = TRUE if 0 < rate <= 1000 else loads.tiny
-        ran = loads.spawn(rate, seconds, command, tag, spawners=1 if rate else os.cpu_count() or 1)
+        ran = loads.spawn(rate, seconds, command, tag, spawners=2)
         told = agent.settle()
-        found.add(f"agent.exec_{name}.cpu_percent", meter.percent(ran.seconds))
+        found.add(f"agent.exec_{name}.cpu_percent", meter.percent(ran.nominal_s(rate)))
         found.add(f"agent.exec_{name}.rate", ran.count / ran.seconds)
         account = executions.account(told, tag, ran)
         found.add(f"agent.exec_{name}.unaccounted", account.unaccounted)
@@ -137,9 +140,9 @@ def _sensing(folder: Path, loads: Loads, rate: float, seconds: float) -> float:
         if not log.read_text().startswith("full"):
             raise CannotRun(f"the full level does not work here: {log.read_text()}")
         meter = Meter(process.pid)
-        ran = loads.spawn(rate, seconds, TRUE, "load-sensing")
+        ran = loads.spawn(rate, seconds, TRUE, "load-sensing", spawners=2)
         time.sleep(2 * TICK_S)
-        percent = meter.percent(ran.seconds)
+        percent = meter.percent(ran.nominal_s(rate))
     finally:
         stop(process)
     seen, lost = map(int, log.read_text().split()[-2:])
@@ -155,10 +158,11 @@ def _files(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> None:
     found.add("agent.files_15000.unattributed", written.nobody + written.guessed)
     found.add("agent.files_15000.misattributed", written.wrong)
     found.add("agent.files_15000.untold", 0 if written.gaps else written.untold)
-    removed = files.remove(agent, loads, REMOVED)
-    found.add("agent.deletes_50000.rate", removed.count / removed.seconds)
-    found.add("agent.deletes_50000.unaccounted", removed.unaccounted)
-    found.add("agent.deletes_50000.gaps", len(removed.gaps))
+    for name, stalled in (("agent.deletes_50000", False), ("agent.deletes_50000_stalled", True)):
+        removed = files.remove(agent, loads, REMOVED, stalled=stalled)
+        found.add(f"{name}.rate", removed.count / removed.seconds)
+        found.add(f"{name}.unaccounted", removed.unaccounted)
+        found.add(f"{name}.gaps", len(removed.gaps))
 
 
 _TOLD: dict[str, tuple[str, float | None]] = {
@@ -177,6 +181,7 @@ _TOLD: dict[str, tuple[str, float | None]] = {
     "agent.files_15000.rate": ("changes/s", None),
     "agent.files_15000.cpu_percent": ("%", None),
     "agent.deletes_50000.unaccounted": ("files", 0),
+    "agent.deletes_50000_stalled.unaccounted": ("files", 0),
     "agent.deletes_50000.rate": ("files/s", None),
     "peer.auditd.exec_1000.cpu_percent": ("%", None),
     "peer.laurel.exec_1000.cpu_percent": ("%", None),

@@ -1,7 +1,10 @@
 """File changes by the thousand: is each told, and is it told who made it."""
 
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+from agent.stages.guess import WAIT_NS
 from benchmarks.live_agent import LiveAgent, Told
 from benchmarks.loads import Loads
 from nightherd.event.v1 import event_pb2 as events
@@ -95,15 +98,20 @@ class Removed:
         return self.count - self.told
 
 
-def remove(agent: LiveAgent, loads: Loads, count: int) -> Removed:
-    """Remove `count` files that the agent knows."""
+def remove(agent: LiveAgent, loads: Loads, count: int, *, stalled: bool = False) -> Removed:
+    """Remove `count` files that the agent knows; `stalled`: while it does not get to run."""
     folder = agent.watched / "removed"
     folder.mkdir(exist_ok=True)
     agent.settle()
     loads.make(folder, count)
     agent.settle()
-    ran = loads.remove(folder, count)
+    with agent.stalled() if stalled else nullcontext():
+        ran = loads.remove(folder, count)
     told = agent.settle()
+    if any(event.HasField("gap") for _, event in told):
+        # What is found by looking again waits for a guess at who did it, before it is told.
+        time.sleep(2 * WAIT_NS / 1e9)
+        told += agent.settle()
     gone = {
         change.path
         for _, event in told

@@ -1,12 +1,14 @@
 """The real agent as a process, shipping to an acknowledging receiver in another."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -87,6 +89,15 @@ class LiveAgent:
     def meter(self) -> Meter:
         """The agent's CPU from now on."""
         return Meter(self.pid)
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Stop the agent's process for a while."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def _start(self) -> None:
         tls, log = self._folder / "tls", self._folder / "log"

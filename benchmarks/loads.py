@@ -25,6 +25,14 @@ class Ran:
     least_ns: float
     """Least time of one operation; 0 when it was not measured."""
 
+    def nominal_s(self, rate: float) -> float:
+        """How long it would have taken at `rate` a second, on a machine that keeps it.
+
+        A busy machine gives less: CPU per operation is what can be compared. Without a rate (0):
+        how long it took.
+        """
+        return self.count / rate if rate else self.seconds
+
 
 class Loads:
     """The compiled generators.

@@ -21,7 +21,7 @@ _RULE = ("exit,always", "-F", "arch=b64", "-S", "execve", "-k", "nightherd-bench
 _NO_CONTEXTS = ("task,never",)
 _BACKLOG = 8192
 """As Debian's own rules have it; the kernel's 64 would lose at once."""
-_START_S, _SETTLE_S, _VACANT_S = 10.0, 10.0, 20.0
+_START_S, _SETTLE_S, _VACANT_S = 10.0, 10.0, 45.0
 _LOCKED = 2
 _CONFIGURATION = """\
 local_events = yes
@@ -88,10 +88,10 @@ def cpu_percent(folder: Path, loads: Loads, rate: float, seconds: float, *, laur
     folder.mkdir()
     with _auditd(folder, laurel=laurel) as pids:
         meter = usage.Meter(*pids)
-        ran = loads.spawn(rate, seconds, TRUE, "nightherd-peer")
+        ran = loads.spawn(rate, seconds, TRUE, "nightherd-peer", spawners=2)
         log = folder / "laurel/audit.log" if laurel else folder / "audit.log"
         seen = _settled(log, b'"SYSCALL":' if laurel else b"type=SYSCALL", ran)
-        percent = meter.percent(ran.seconds)
+        percent = meter.percent(ran.nominal_s(rate))
     if seen < 0.99 * ran.count:
         raise CannotRun(f"it saw {seen} of {ran.count} executions: its cost is not comparable")
     return percent

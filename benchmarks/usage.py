@@ -26,7 +26,7 @@ class Meter:
         self._before = cpu_s(pids)
 
     def percent(self, seconds: float) -> float:
-        """CPU since then in percent of one core, for a load that took `seconds`.
+        """CPU since then in percent of one core, for a load of `seconds`.
 
         What a process does after the load, because of it, counts: the caller waits for that.
         """

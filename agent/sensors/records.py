@@ -5,7 +5,10 @@ Times are nanoseconds of CLOCK_BOOTTIME. Names are bytes, as the kernel has them
 
 import os
 import stat
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
+
+from agent.sensors import audit_fields
 
 RIGHTS: Final = stat.S_ISUID | stat.S_ISGID
 """Mode bits by which a program runs with the rights of its owner or group."""
@@ -106,16 +109,39 @@ class FileRecord(NamedTuple):
         return self._replace(operation=operation, mode=mode if mode & RIGHTS else None)
 
 
-class AuditRecord(NamedTuple):
-    """One user-space or configuration record of the audit system, parsed."""
+class AuditRecord:
+    """One record of the audit system. Most fields of most records nobody asks for: they are read
+    when somebody does.
+    """  # noqa: D205  (one sentence would not do)
 
-    kind: str
-    """Record type name, e.g. "USER_LOGIN", "LOGIN", "ADD_USER", "USER_CMD", "NETFILTER_CFG"."""
-    wall_ns: int
-    """The time it bears: nanoseconds since 1970."""
-    serial: int
-    fields: dict[str, bytes]
-    """Its fields, decoded (hex and quotes resolved)."""
+    __slots__ = ("_fields", "kind", "serial", "text", "wall_ns")
+
+    def __init__(
+        self,
+        kind: str,
+        wall_ns: int,
+        serial: int,
+        text: bytes = b"",
+        fields: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Hold a record.
+
+        Args:
+            kind: record type name, e.g. "USER_LOGIN", "LOGIN", "USER_CMD", "NETFILTER_CFG".
+            wall_ns: the time it bears: nanoseconds since 1970.
+            serial: number of the kernel's event that it belongs to.
+            text: what follows the stamp, as it came.
+            fields: when they are known already; else they are read from `text`.
+        """
+        self.kind, self.wall_ns, self.serial, self.text = kind, wall_ns, serial, text
+        self._fields = fields
+
+    @property
+    def fields(self) -> Mapping[str, bytes]:
+        """Its fields, decoded (hex and quotes resolved)."""
+        if self._fields is None:
+            self._fields = audit_fields.read(self.kind, self.text)
+        return self._fields
 
 
 class LossRecord(NamedTuple):

@@ -19,7 +19,6 @@ _STRETCH_BYTES: Final = 1 << 18
 """How much is read before the room is given back: writers need it soon."""
 
 _u32 = struct.Struct("=I").unpack_from
-_position = struct.Struct("=Q")
 
 
 class RingBuffer:
@@ -29,6 +28,9 @@ class RingBuffer:
         """Map it."""
         self._size = size_bytes
         self._consumer = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, offset=0)
+        # One load and one store: struct would write zeros first, and the kernel on another core
+        # would take that for a full ring and drop a record.
+        self._consumed = memoryview(self._consumer).cast("Q")
         self._data = mmap.mmap(
             fd,
             mmap.PAGESIZE + size_bytes,
@@ -36,18 +38,19 @@ class RingBuffer:
             mmap.PROT_READ,
             offset=mmap.PAGESIZE,
         )
+        self._produced = memoryview(self._data)[: mmap.PAGESIZE].cast("Q")
 
     def stretches(self) -> Iterator[tuple[bytes, list[int]]]:
         """Yield copies of what was written, with the offsets at which payloads begin in each."""
-        position = _position.unpack_from(self._consumer, 0)[0]
-        end = _position.unpack_from(self._data, 0)[0]  # once: writers may be as fast as we are
+        position = self._consumed[0]
+        end = self._produced[0]  # once: writers may be as fast as we are
         while position < end:
             stretch = self._copy(position, min(end - position, _STRETCH_BYTES))
             offsets, used = _records(stretch)
             if not used:
                 return
             position += used
-            _position.pack_into(self._consumer, 0, position)
+            self._consumed[0] = position
             yield stretch, offsets
 
     def _copy(self, position: int, length: int) -> bytes:
@@ -61,6 +64,8 @@ class RingBuffer:
 
     def close(self) -> None:
         """Unmap. Safe to call twice."""
+        self._consumed.release()
+        self._produced.release()
         self._consumer.close()
         self._data.close()
 

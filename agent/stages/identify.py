@@ -4,12 +4,12 @@ Identity is inherited at fork and changes at exec; a session, once known, sticks
 docs/architecture.md and the proto comments for what each field means.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 
 from agent.names import UserNames
 from agent.processes import Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
-from agent.stages import services
+from agent.stages import maintenance, services
 from agent.stages.images import TICK_NS, Images, ancestor_of
 from agent.stages.scripts import script_of
 from agent.stages.session_book import SessionBook
@@ -17,18 +17,6 @@ from agent.stages.sessions import SCHEDULED, USER_MANAGER
 from nightherd.event.v1 import event_pb2 as events
 
 MOST_ANCESTORS = 16
-_PACKAGE_MANAGERS = frozenset(
-    b"dpkg apt apt-get aptitude unattended-upgrade unattended-upgrades rpm dnf dnf-3 dnf5 yum "
-    b"zypper apk pacman packagekitd snapd".split()
-)
-_SYSTEM_PROGRAMS = (
-    b"/usr/bin/",
-    b"/usr/sbin/",
-    b"/bin/",
-    b"/sbin/",
-    b"/usr/lib/",
-    b"/usr/libexec/",
-)
 
 
 class Identifier:
@@ -98,7 +86,7 @@ class Identifier:
             record.executable, record.arguments, record.requested_path, record.working_directory
         )
         process.program = script or record.executable
-        process.maintenance = process.maintenance or _is_package_manager(process.program)
+        self._note_maintenance(process, record)
         self._name_service(process, rooted=self._heads_itself(process))
         process.image = self.images.of_exec(
             process, record, script, before.exec_id if before is not None else ""
@@ -181,8 +169,20 @@ class Identifier:
         elif process.pid == 1 or (rooted and process.session is None):
             process.service = _as_service(process.program)
 
+    def _note_maintenance(self, process: Process, record: ProcessRecord) -> None:
+        if process.maintenance or record.effective_user_id != 0:
+            return
+        if maintenance.has_name(process.program):
+            in_container = bool(services.place_of(process.cgroup).container_id)
+            process.maintenance = not in_container and maintenance.is_genuine(
+                process.program, self.images.owners
+            )
+
     def _orphaned(self, child: Process, parent: Process) -> None:
         """A parent ended: a child in a POSIX session of its own was made a daemon."""
+        if child.maintenance and not maintenance.has_name(child.program):
+            # What a package's script leaves behind (a daemon it started) works for itself.
+            child.maintenance = False
         if child.session is not None or child.terminal or not child.executable:
             return
         daemonised = child.session_leader in (child.pid, parent.pid)
@@ -216,7 +216,7 @@ class Identifier:
                 record.executable, record.arguments, record.requested_path, record.working_directory
             )
             process.program = script or record.executable
-            process.maintenance = process.maintenance or _is_package_manager(process.program)
+            self._note_maintenance(process, record)
         else:
             script = b""
             # PID 1 of a container or a small VM may hide its file; its first argument names it.
@@ -239,8 +239,3 @@ def _above(parent: Process) -> tuple[events.Ancestor, ...]:
 
 def _as_service(program: bytes) -> str:
     return program.decode("utf-8", "backslashreplace")
-
-
-@lru_cache(maxsize=4096)
-def _is_package_manager(program: bytes) -> bool:
-    return program.startswith(_SYSTEM_PROGRAMS) and program.rpartition(b"/")[2] in _PACKAGE_MANAGERS

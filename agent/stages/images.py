@@ -1,6 +1,8 @@
 """Images: what a process runs, with who stands behind it, as the contract words it."""
 
+from agent.containers import ContainerImages
 from agent.names import UserNames
+from agent.owners import Owners
 from agent.processes import Process
 from agent.sensors.records import ProcessRecord
 from agent.stages import services
@@ -22,6 +24,8 @@ class Images:
     def __init__(self, boot_id: str, names: UserNames) -> None:
         """Name users by `names`."""
         self._boot_id, self._names = boot_id, names
+        self.owners = Owners()
+        self.containers = ContainerImages()
         self.wall_minus_boot_ns = 0
         self.now_ns = 0
         # What stands behind the children of one parent is the same, and long: it is made once, and
@@ -46,6 +50,7 @@ class Images:
             image.arguments_cut = above.arguments_cut
             image.working_directory = above.working_directory
             image.script = above.script
+            image.package = above.package
         return image
 
     def of_exec(
@@ -63,6 +68,8 @@ class Images:
         image.working_directory = record.working_directory
         if script:
             image.script = script
+        if not image.container_id:  # its files are not this host's packages'
+            image.package = self.owners.owner(record.executable)
         return image
 
     def _stood_behind(self, process: Process, record: ProcessRecord) -> events.Image:
@@ -98,6 +105,8 @@ class Images:
         image.exec_id = self._exec_id(record.pid, record.start_ns, record.boot_ns)
         image.pid = record.pid
         image.ppid = record.ppid
+        if place.container_id:
+            image.container_image = self.containers[place.container_id]
         return image
 
     def _behind_anew(
@@ -132,15 +141,19 @@ class Images:
     def refresh(self, process: Process) -> events.Image:
         """Return the process's image with what became true since (DETACHED, address)."""
         image = process.image
+        place = services.place_of(process.cgroup)
         provenance = provenance_of(
             process.session,
             process.terminal,
-            user_unit=services.place_of(process.cgroup).user_unit,
+            user_unit=place.user_unit,
             alive_ns=process.ended_ns or self.now_ns,
         )
+        from_image = self.containers[place.container_id] if place.container_id else ""
         stale = (
             image.provenance != provenance
             or image.service != process.service
+            or image.maintenance != process.maintenance
+            or (from_image and image.container_image != from_image)
             or (
                 process.session is not None
                 and process.session.source_address != image.source_address
@@ -151,6 +164,8 @@ class Images:
             fresh.CopyFrom(image)
             fresh.provenance = provenance
             fresh.service = process.service
+            fresh.maintenance = process.maintenance
+            fresh.container_image = from_image or image.container_image
             if process.session is not None:
                 fresh.source_address = process.session.source_address
             process.image = fresh

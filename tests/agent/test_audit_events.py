@@ -124,6 +124,6 @@ def test_bpf_programs_and_modules_are_told(host):
 )
 def test_any_fields_are_survived(tmp_path_factory, kind, fields):
     host = Host(tmp_path_factory.getbasetemp() / "passwd")
-    record = AuditRecord(kind, 0, 0, fields)
+    record = AuditRecord(kind, 0, 0, fields=fields)
     for made in events_of(record, host.identifier, host.now, targets_of([record])):
         made.event.SerializeToString()

@@ -207,11 +207,11 @@ def test_a_container_is_known_by_its_cgroup(host):
 
 def test_what_runs_for_a_package_manager_is_maintenance(host):
     _, shell = host.sshd()
-    dpkg, _ = host.run(shell, "/usr/bin/dpkg", "--configure", "-a")
+    dpkg, _ = host.run(shell, "/usr/bin/dpkg", "--configure", "-a", user_id=0)
     script, _ = host.run(dpkg, "/bin/sh", "/var/lib/dpkg/info/x.postinst")
     _, image = host.run(script, "/usr/sbin/useradd", "_x")
     assert image.maintenance
-    _, other = host.run(shell, "/tmp/dpkg")
+    _, other = host.run(shell, "/tmp/dpkg", user_id=0)
     assert not other.maintenance
 
 

@@ -1,0 +1,187 @@
+"""Records of the audit system put together to the kernel's events.
+
+One system call is several records (SYSCALL, EXECVE, CWD, PATH …) that share time and serial. They
+come interleaved with those of other processors, at times out of order. An event is whole at its
+EOE, at once when its type has one record only, or when two seconds and some events have passed it
+(auditd 4 writes no EOE). Events come out in the order in which they began.
+
+Serials count every event of the kernel, so a hole in them is something lost, or left out by who
+wrote the log.
+
+References: auparse/auparse.c of https://github.com/linux-audit/audit-userspace
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from agent.sensors.audit_records import TYPE_NAMES
+from agent.sensors.records import AuditRecord
+
+WAIT_NS: Final = 2_000_000_000
+FEWEST_PASSED: Final = 16
+"""Events that must have begun since: on a quiet host two seconds are a record or two."""
+MOST_OPEN: Final = 512
+"""Events that may wait for more records; then the oldest is taken for whole."""
+MOST_RECORDS: Final = 4096
+"""Records of one event: 2 MiB of arguments are some hundred."""
+MOST_HOLES: Final = 64
+MOST_MISSING: Final = 1 << 24
+"""A larger step in serials is another boot, not a loss."""
+LATE: Final = 4096
+"""A serial that is further behind is another boot's."""
+_SERIALS: Final = 1 << 32
+_FIRST_EVENT: Final = 1300
+_FIRST_ANOMALY: Final = 2100
+_SINGLE: Final = frozenset(
+    name
+    for number, name in TYPE_NAMES.items()
+    # LOGIN comes with the system call that wrote the login uid.
+    if name != "LOGIN" and (number < _FIRST_EVENT or number >= _FIRST_ANOMALY or name == "KERNEL")
+)
+_END: Final = "EOE"
+_OF_THE_DAEMON: Final = "DAEMON_"
+"""auditd numbers what it says of itself on its own."""
+
+
+class KernelEvent:
+    """What belongs to one moment of one process."""
+
+    __slots__ = ("records", "serial", "wall_ns", "whole")
+
+    def __init__(self, record: AuditRecord) -> None:
+        """Begin with the record that came first."""
+        self.wall_ns, self.serial = record.wall_ns, record.serial
+        self.records = [record]
+        self.whole = False
+        """Nothing more belongs to it."""
+
+    def first(self, kind: str) -> AuditRecord | None:
+        """Return the first record of a type."""
+        for record in self.records:
+            if record.kind == kind:
+                return record
+        return None
+
+    def all(self, kind: str) -> Iterator[AuditRecord]:
+        """Yield the records of a type, as they came."""
+        return (record for record in self.records if record.kind == kind)
+
+
+class Hole(NamedTuple):
+    """Serials that no record bears."""
+
+    first: int
+    serials: int
+    since_ns: int
+    """Wall time of the event before."""
+    until_ns: int
+    """Wall time of the event after."""
+
+
+class Assembler:
+    """Groups records to events and watches their serials. One per host: serials are a host's."""
+
+    def __init__(self, wait_ns: int = WAIT_NS) -> None:
+        """Begin with nothing; wait for records of an event for `wait_ns` of wall time."""
+        self._wait_ns = wait_ns
+        self._order: deque[KernelEvent] = deque()
+        self._open: dict[tuple[int, int], KernelEvent] = {}
+        self._expected: int | None = None
+        self._before_ns = 0
+        self._holes: deque[Hole] = deque()
+        self.restarts = 0
+        """How often serials began anew: the host was started again."""
+
+    def add(self, record: AuditRecord) -> list[KernelEvent]:
+        """Add a record; return the events that are whole now."""
+        key = (record.wall_ns, record.serial)
+        event = self._open.get(key)
+        if event is None:
+            event = KernelEvent(record)
+            self._order.append(event)
+            if not record.kind.startswith(_OF_THE_DAEMON):
+                self._follow(record.serial % _SERIALS, record.wall_ns)
+            if record.kind in _SINGLE or record.kind == _END:
+                event.whole = True
+            else:
+                self._open[key] = event
+        elif record.kind in _SINGLE:
+            # Of user space, by chance with the stamp of a system call's.
+            event = KernelEvent(record)
+            event.whole = True
+            self._order.append(event)
+        else:
+            event.records.append(record)
+            if record.kind == _END or len(event.records) >= MOST_RECORDS:
+                event.whole = True
+                del self._open[key]
+        if self._order[0].whole or len(self._order) > FEWEST_PASSED:
+            return self._closed(record.wall_ns, FEWEST_PASSED)
+        return []
+
+    def due(self, wall_ns: int) -> list[KernelEvent]:
+        """Return events that are whole, or have waited long enough at `wall_ns`."""
+        return self._closed(wall_ns, 0)
+
+    def finish(self) -> list[KernelEvent]:
+        """Return all that is there: nothing more will come."""
+        events = list(self._order)
+        self._order.clear()
+        self._open.clear()
+        return events
+
+    def lost(self, before_ns: int = 1 << 63) -> list[Hole]:
+        """Return, and forget, holes in the serials that are older than `before_ns`.
+
+        Records come late at times: ask now and then for what is two seconds old, and at the end
+        for all.
+        """
+        holes: list[Hole] = []
+        while self._holes and (
+            self._holes[0].until_ns < before_ns or len(self._holes) > MOST_HOLES
+        ):
+            holes.append(self._holes.popleft())
+        return holes
+
+    def _closed(self, wall_ns: int, fewest: int) -> list[KernelEvent]:
+        """Return what is whole, or was passed by that many events and the time to wait."""
+        events: list[KernelEvent] = []
+        order, old_ns = self._order, wall_ns - self._wait_ns
+        while order:
+            head = order[0]
+            if not head.whole:
+                passed = head.wall_ns < old_ns and len(order) > fewest
+                if not passed and len(order) <= MOST_OPEN:
+                    break
+                head.whole = True
+                self._open.pop((head.wall_ns, head.serial), None)
+            events.append(order.popleft())
+        return events
+
+    def _follow(self, serial: int, wall_ns: int) -> None:
+        """Note that an event with this serial came."""
+        if self._expected is None:
+            self._expected = serial
+        ahead = (serial - self._expected) % _SERIALS
+        if ahead and _SERIALS - ahead <= LATE:
+            self._came_late(serial)
+            return
+        if ahead > MOST_MISSING:
+            self.restarts += 1
+        elif ahead:
+            self._holes.append(Hole(self._expected, ahead, self._before_ns, wall_ns))
+        self._expected = (serial + 1) % _SERIALS
+        self._before_ns = wall_ns
+
+    def _came_late(self, serial: int) -> None:
+        """Take a serial out of the hole that it seemed to be in."""
+        for place, hole in enumerate(self._holes):
+            at = (serial - hole.first) % _SERIALS
+            if at < hole.serials:
+                after = hole._replace(first=(serial + 1) % _SERIALS, serials=hole.serials - at - 1)
+                parts = [part for part in (hole._replace(serials=at), after) if part.serials]
+                del self._holes[place]
+                for part in reversed(parts):
+                    self._holes.insert(place, part)
+                return
