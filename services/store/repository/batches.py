@@ -37,7 +37,8 @@ INDEXES = [
 ]
 
 
-def _document(checked: Checked, received_ns: int) -> dict[str, Any]:
+def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
+    """Return the document of a batch, its body apart."""
     header, batch = checked.header, checked.batch
     return {
         "_id": batch_key(*checked.key),
@@ -82,7 +83,7 @@ class Batches:
                 days.setdefault(_day(group[place].checked), []).append(place)
         for name, places in days.items():
             collection = await self._collection(name)
-            documents = [_document(group[place].checked, received_ns) for place in places]
+            documents = [document_of(group[place].checked, received_ns) for place in places]
             # Bodies first: where a header is, its body was. One without a header is no harm.
             await self._keep_bodies(
                 name,
@@ -140,7 +141,7 @@ class Batches:
                 raise
 
     async def _keep_fork(self, checked: Checked, received_ns: int) -> None:
-        document = _document(checked, received_ns)
+        document = document_of(checked, received_ns)
         document["_id"] = fork_key(document["_id"], checked.hash)
         document["f"].append(FORK)
         name = _day(checked)

@@ -1,0 +1,184 @@
+"""How fast the store takes events, against raw inserts of the same; what they take on disk."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bson import encode
+from bson.raw_bson import RawBSONDocument
+from google.protobuf.json_format import MessageToDict
+from pymongo import ASCENDING, DESCENDING, WriteConcern
+from pymongo.collection import Collection
+
+from agent.stages.seal import Body
+from benchmarks import sealed
+from benchmarks.backend import DATABASE, Backend, disk_bytes
+from benchmarks.results import Result
+from benchmarks.senders import Sender
+from chassis import clock
+from delivery.checks import Limits, check
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
+from services.store.repository import batches as repository
+
+_STREAMS = 16
+_FULL, _QUIET = 500, 5
+_RAW_CHUNK, _RAW_GROUP, _RAW_CONNECTIONS = 1000, 8, 2
+_DURABLE = WriteConcern(w=1, j=True)
+_THREE_INDEXES = (
+    [("host", ASCENDING), ("time", DESCENDING)],
+    [("kind", ASCENDING), ("time", DESCENDING)],
+    [("service", ASCENDING), ("time", DESCENDING)],
+)
+
+
+def run(*, quick: bool) -> Iterator[Result]:
+    """Measure ingest and disk; yield results as they are found."""
+    rounds, each = (1, 30) if quick else (3, 100)
+    bodies = sealed.bodies(_STREAMS * 4, _FULL)
+    with Backend() as backend:
+        rates: dict[str, list[float]] = {"store": [], "documents": [], "batches": []}
+        documents = _documents(bodies)
+        for number in range(rounds):
+            raw = backend.client[f"raw_{number}"]
+            rates["documents"].append(_raw_documents(raw, documents, 2 if quick else 4))
+            rates["store"].append(_store(backend, bodies, each, f"r{number}"))
+            rates["batches"].append(_raw_batches(raw, bodies, each, f"w{number}"))
+        rate, per_document, per_batch = (
+            statistics.median(rates[name]) for name in ("store", "documents", "batches")
+        )
+        yield Result("store.ingest.events_per_s", rate, "events/s")
+        yield _ratio("documents", rate, per_document, 8)
+        yield _ratio("raw_batches", rate, per_batch, 0.8)
+        yield from _disk(backend, 200 if quick else 2000)
+
+
+def _ratio(name: str, value: float, baseline: float, target: float) -> Result:
+    return Result(f"store.ingest.ratio_to_{name}", value / baseline, "x", target, baseline)
+
+
+def _store(backend: Backend, bodies: Sequence[Body], each: int, name: str) -> float:
+    """Send `each` full batches on every stream; return acknowledged events a second."""
+    chains = [sealed.Chain(f"{name}-{place}") for place in range(_STREAMS)]
+    ready = [
+        (chain, list(sealed.batches(chain, tuple(bodies[place::_STREAMS]), each)))
+        for place, chain in enumerate(chains)
+    ]
+
+    async def send() -> float:
+        senders = [
+            Sender(
+                backend.address,
+                backend.host(chain.host_id, chain.public_key),
+                chain.host_id,
+                chain.chain_id,
+            )
+            for chain in chains
+        ]
+        for sender in senders:
+            await sender.__aenter__()
+        began = time.monotonic()
+        await asyncio.gather(
+            *(
+                sender.send_all(batches, 1)
+                for sender, (_, batches) in zip(senders, ready, strict=True)
+            )
+        )
+        took = time.monotonic() - began
+        for sender in senders:
+            await sender.__aexit__()
+        return took
+
+    return _STREAMS * each * bodies[0].event_count / backend.run(send())
+
+
+def _documents(bodies: Sequence[Body]) -> list[RawBSONDocument]:
+    """Return each event as a document of its own, as one would keep it without us."""
+    found = []
+    for place, body in enumerate(bodies):
+        batch = events.EventBatch.FromString(body.raw)
+        images = [MessageToDict(image) for image in batch.images]
+        for event in batch.events:
+            document = MessageToDict(event)
+            kind = event.WhichOneof("kind") or ""
+            actor = images[event.actor]
+            document |= {
+                "host": f"host-{place % _STREAMS}",
+                "kind": kind,
+                "service": actor.get("service", ""),
+                "time": clock.from_timestamp(event.event_time),
+                "actor": actor,
+            }
+            found.append(RawBSONDocument(encode(document)))
+    return found
+
+
+def _raw_documents(raw: Any, documents: Sequence[RawBSONDocument], rounds: int) -> float:
+    collection = raw.get_collection("events", write_concern=_DURABLE)
+    for index in _THREE_INDEXES:
+        collection.create_index(index)
+    chunks = [documents[at : at + _RAW_CHUNK] for at in range(0, len(documents), _RAW_CHUNK)]
+    took = _in_parallel(lambda chunk: _insert(collection, chunk), chunks * rounds)
+    return len(documents) * rounds / took
+
+
+def _insert(collection: "Collection[Any]", chunk: Sequence[RawBSONDocument]) -> None:
+    # Without an _id in it a document gets one from the server, and may be inserted again.
+    collection.insert_many(chunk, ordered=False)
+
+
+def _raw_batches(raw: Any, bodies: Sequence[Body], each: int, name: str) -> float:
+    """Insert the documents that the store would make, finished beforehand."""
+    groups: list[tuple[list[RawBSONDocument], list[RawBSONDocument]]] = []
+    for place in range(_STREAMS):
+        chain = sealed.Chain(f"{name}-{place}")
+        own = list(sealed.batches(chain, tuple(bodies[place::_STREAMS]), each))
+        groups += [_finished(chain, own[at : at + _RAW_GROUP]) for at in range(0, each, _RAW_GROUP)]
+    headers = raw.get_collection("batches", write_concern=_DURABLE)
+    contents = raw.get_collection("bodies", write_concern=_DURABLE)
+    headers.create_indexes(repository.INDEXES)
+
+    def insert(group: tuple[list[RawBSONDocument], list[RawBSONDocument]]) -> None:
+        contents.insert_many(group[1], ordered=False)
+        headers.insert_many(group[0], ordered=False)
+
+    return _STREAMS * each * _FULL / _in_parallel(insert, groups)
+
+
+def _finished(
+    chain: sealed.Chain, some: Sequence[delivery.SealedBatch]
+) -> tuple[list[RawBSONDocument], list[RawBSONDocument]]:
+    from chassis.tls import Peer  # noqa: PLC0415
+
+    peer = Peer("host", chain.host_id, "default", chain.public_key)
+    headers, contents = [], []
+    for batch in some:
+        header = repository.document_of(check(batch, peer, Limits(), decode=False), clock.wall_ns())
+        headers.append(RawBSONDocument(encode(header)))
+        contents.append(RawBSONDocument(encode({"_id": header["_id"], "b": batch.body})))
+    return headers, contents
+
+
+def _in_parallel(insert: Callable[[Any], None], work: Sequence[Any]) -> float:
+    began = time.monotonic()
+    with ThreadPoolExecutor(_RAW_CONNECTIONS) as threads:
+        list(threads.map(insert, work))
+    return time.monotonic() - began
+
+
+def _disk(backend: Backend, quiet: int) -> Iterator[Result]:
+    raw = backend.client["raw_0"]
+    per_document = disk_bytes(raw, ("events",)) / raw["events"].estimated_document_count()
+    database = backend.client[DATABASE]
+    stored = disk_bytes(database, ("batches_", "bodies_"))
+    per_event = stored / backend.event_count()
+    yield Result("store.disk.bytes_per_event", per_event, "B", 150)
+    yield Result("store.disk.ratio_to_documents", per_event / per_document, "", 0.4, per_document)
+    before = disk_bytes(database, ("batches_", "bodies_"))
+    some = sealed.bodies(64, _QUIET)
+    _store(backend, some, quiet, "quiet")
+    taken = disk_bytes(database, ("batches_", "bodies_")) - before
+    yield Result("store.disk.quiet_bytes_per_event", taken / (_STREAMS * quiet * _QUIET), "B", 300)
