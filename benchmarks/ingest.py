@@ -17,7 +17,7 @@ from agent.stages.seal import Body
 from benchmarks import sealed
 from benchmarks.backend import DATABASE, Backend, disk_bytes
 from benchmarks.results import Result
-from benchmarks.senders import Sender
+from benchmarks.senders import Sender, request_of
 from chassis import clock
 from delivery.checks import Limits, check
 from nightherd.event.v1 import delivery_pb2 as delivery
@@ -64,7 +64,10 @@ def _store(backend: Backend, bodies: Sequence[Body], each: int, name: str) -> fl
     """Send `each` full batches on every stream; return acknowledged events a second."""
     chains = [sealed.Chain(f"{name}-{place}") for place in range(_STREAMS)]
     ready = [
-        (chain, list(sealed.batches(chain, tuple(bodies[place::_STREAMS]), each)))
+        (
+            chain,
+            [request_of(b) for b in sealed.batches(chain, tuple(bodies[place::_STREAMS]), each)],
+        )
         for place, chain in enumerate(chains)
     ]
 

@@ -172,6 +172,11 @@ def _belongs(header: pb.BatchHeader, peer: Peer) -> None:
         )
 
 
+def _longer(text: str, size_bytes: int) -> bool:
+    # No character takes more than four bytes: most texts need no encoding to be measured.
+    return len(text) * 4 > size_bytes and len(text.encode()) > size_bytes
+
+
 def _content(batch: pb.SealedBatch, header: pb.BatchHeader, limits: Limits) -> bytes:
     size = header.body_size_bytes
     if not 0 <= size <= limits.body_size_bytes or len(batch.body) > limits.body_size_bytes:
@@ -183,7 +188,7 @@ def _content(batch: pb.SealedBatch, header: pb.BatchHeader, limits: Limits) -> b
     index = batch.index
     if (
         len(index.terms) > limits.terms
-        or any(len(term.encode()) > limits.term_size_bytes for term in index.terms)
+        or any(_longer(term, limits.term_size_bytes) for term in index.terms)
         or len(index.counts) > limits.counts
         or any(len(count.kind) > limits.term_size_bytes for count in index.counts)
     ):

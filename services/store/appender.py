@@ -1,6 +1,7 @@
 """Group commit: batches of many streams that wait at the same time go into one insert."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakSet
@@ -28,6 +29,8 @@ groups = Histogram("nightherd_store_group", "Batches in one insert", buckets=(1,
 outcomes_total = Counter("nightherd_store_outcomes", "Batches by what became of them", ["what"])
 
 Chain = tuple[str, bytes]
+LANES = 2
+"""Groups under way at once: while one waits for the journal, the next is made."""
 KNOWN_CHAINS = 10_000
 """Chains that are kept in memory; the rest is read again when needed."""
 
@@ -57,7 +60,10 @@ class Appender:
         self._batches, self._chains, self._hosts = batches, chains, hosts
         self._findings, self._most = findings, most
         # Bounded by the windows of the streams: each batch in it is held by its stream anyway.
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._queue: deque[_Waiting] = deque()
+        self._busy: set[str] = set()
+        """Hosts in a group that is under way: what comes behind must not overtake it."""
+        self._change = asyncio.Event()
         self._memories: dict[Chain, Memory] = {}
         # Streams of which a batch was not stored. What comes behind it in the same stream must not
         # be stored either: a higher number would count as settled, and the hole would stay.
@@ -75,17 +81,42 @@ class Appender:
             NotStoredError: it is not; sending again is harmless.
         """
         waiting = _Waiting(session, checked)
-        self._queue.put_nowait(waiting)
+        self._queue.append(waiting)
+        self._change.set()
         await waiting.stored
 
     async def run(self) -> None:
         """Store what waits, until cancelled."""
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(LANES):
+                lanes.create_task(self._lane())
+
+    async def _lane(self) -> None:
         while True:
-            group = [await self._queue.get()]
-            while len(group) < self._most and not self._queue.empty():
-                group.append(self._queue.get_nowait())
+            group = self._next_group()
+            if not group:
+                self._change.clear()
+                await self._change.wait()
+                continue
             groups.observe(len(group))
-            await self._try(group)
+            hosts = {waiting.checked.header.host_id for waiting in group}
+            self._busy |= hosts
+            try:
+                await self._try(group)
+            finally:
+                self._busy -= hosts
+                self._change.set()
+
+    def _next_group(self) -> list[_Waiting]:
+        """Take what waits, in order, but nothing of a host that is under way."""
+        group: list[_Waiting] = []
+        others: list[_Waiting] = []
+        while self._queue and len(group) < self._most:
+            waiting = self._queue.popleft()
+            held = waiting.checked.header.host_id in self._busy
+            (others if held else group).append(waiting)
+        self._queue.extendleft(reversed(others))
+        return group
 
     async def _try(self, group: Sequence[_Waiting]) -> None:
         behind = [waiting for waiting in group if waiting.session in self._broken]
