@@ -14,6 +14,7 @@ from nightherd.store.v1 import store_service_pb2
 from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_to_server
 from services.store.appender import Appender
 from services.store.events import Events
+from services.store.exporting import Exporting
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.aside import Aside
@@ -23,6 +24,7 @@ from services.store.repository.chains import Chains
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.sessions import Sessions
+from services.store.repository.walk import Walk
 from services.store.search import Search
 from services.store.servicer import Servicer
 from services.store.settings import Settings
@@ -51,6 +53,7 @@ async def serve(settings: Settings) -> None:
                 findings,
                 Questions(batches, chains, hosts, findings, aside),
                 Events(search),
+                Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
             )
             server, metrics = _listening(settings, servicer)
         except (OSError, RuntimeError, ValueError, mongo.PyMongoError) as error:

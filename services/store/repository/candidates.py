@@ -155,6 +155,18 @@ def _ranged(wanted: Wanted, name: str) -> bool:
     return index == "term" and bool(wanted.groups[int(number)].prefixes)
 
 
+def batches_query(wanted: Wanted) -> Query:
+    """Return the condition on batches, hosts left out, for a walk that goes by another order."""
+    query: Query = {"d": _any(wanted.herds)} if wanted.herds else {}
+    if wanted.from_ns is not None:
+        query["t1"] = {"$gte": wanted.from_ns}
+    if wanted.to_ns is not None:
+        query["t0"] = {"$lte": wanted.to_ns}
+    if wanted.groups:
+        query["$or"] = [{"$and": [_indexed(group) for group in wanted.groups]}, {"xc": True}]
+    return query
+
+
 def _choices(wanted: Wanted) -> list[tuple[str, Query]]:
     """Return (index, with the number of the group for "term"; its condition)."""
     choices: list[tuple[str, Query]] = []
