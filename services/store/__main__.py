@@ -21,6 +21,7 @@ from services.store.repository.aside import Aside
 from services.store.repository.batches import Batches
 from services.store.repository.candidates import Candidates
 from services.store.repository.chains import Chains
+from services.store.repository.counts import Counts
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.sessions import Sessions
@@ -28,6 +29,7 @@ from services.store.repository.walk import Walk
 from services.store.search import Search
 from services.store.servicer import Servicer
 from services.store.settings import Settings
+from services.store.summary import Summary
 
 
 async def serve(settings: Settings) -> None:
@@ -47,12 +49,14 @@ async def serve(settings: Settings) -> None:
             findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
             sessions = Sessions(database)
             appender = Appender(batches, chains, hosts, findings, sessions, settings.group_batches)
-            search = Search(batches, Candidates(database, batches.bounds), hosts, sessions)
+            candidates = Candidates(database, batches.bounds)
+            search = Search(batches, candidates, hosts, sessions)
+            counts = Counts(database, candidates, batches.bounds)
             servicer = Servicer(
                 Receiving(appender, chains, hosts, aside),
                 findings,
                 Questions(batches, chains, hosts, findings, aside),
-                Events(search),
+                Events(search, Summary(search, batches, candidates, counts)),
                 Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
             )
             server, metrics = _listening(settings, servicer)

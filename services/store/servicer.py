@@ -137,6 +137,13 @@ class Servicer(StoreServiceServicer):
             async for part in self._exporting.batches(request):
                 yield part
 
+    async def SummariseEvents(
+        self, request: pb.SummariseEventsRequest, context: Any
+    ) -> pb.SummariseEventsResponse:
+        """Return how many events match."""
+        async with mongo_errors():
+            return await self._events.summarise(request)
+
     async def VerifyCustody(
         self, request: pb.VerifyCustodyRequest, context: Any
     ) -> pb.VerifyCustodyResponse:

@@ -2,8 +2,8 @@
 
 A document: _id host/chain/number; h, c, n the same apart; d herd; t0, t1, s first and last event
 time and sealed_time (wall ns); w set when it spans long; r when it came (wall ns); k header, g
-signature; x terms, xv their version, xc whether they were cut, xn events for each, m counts a
-minute and kind; e events; f flags.
+signature; x terms, xv their version, xc whether they were cut, v events for each of them by letter
+(see `counts`), m counts a minute and kind; e events; f flags.
 
 Bodies lie apart, in a collection of the same day: _id the same, b the body. Questions about times,
 terms and counts read no body, and headers outlive bodies.
@@ -27,6 +27,7 @@ from services.store.domain.places import (
     fork_key,
 )
 from services.store.repository.candidates import INDEXES, WIDE_NS
+from services.store.repository.counts import values_of
 from services.store.repository.days import Day, Days
 
 DUPLICATE = 11000
@@ -54,7 +55,7 @@ def _document(checked: Checked, received_ns: int) -> dict[str, Any]:
         "x": list(batch.index.terms),
         "xv": batch.index.version,
         "xc": batch.index.terms_cut,
-        "xn": list(batch.index.term_counts),
+        "v": values_of(batch.index.terms, batch.index.term_counts),
         "m": [[count.minute, count.kind, count.count] for count in batch.index.counts],
         "e": header.event_count,
         "f": list(checked.flags),
@@ -259,7 +260,7 @@ class Batches:
         """Merge all days by `key`: a clock that was set back puts numbers into another order."""
         cursors = [
             self._database[name]
-            .find(query, {"x": False, "xn": False, "m": False}, batch_size=READ_AHEAD)
+            .find(query, {"x": False, "v": False, "m": False}, batch_size=READ_AHEAD)
             .sort(key, ASCENDING)
             for name in await self.days()
         ]

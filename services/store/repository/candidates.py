@@ -7,7 +7,7 @@ WIDE_NS are marked (`w`): so all others lie near their t1, by which the indexes 
 
 import heapq
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chassis.mongo import ASCENDING, DESCENDING, Database, IndexModel
@@ -118,6 +118,39 @@ class Candidates:
                 hint = await self._hint(day.name, wanted)
             for stream in _streams(day, wanted, hint, ascending=ascending):
                 yield _begin(day, wanted, stream, ascending=ascending), stream
+
+    async def inside(self, day: Day, wanted: Wanted) -> list[tuple[Query, str]]:
+        """Return (query, index) for the batches of a day that lie wholly within the span."""
+        queries = []
+        for stream in _streams(
+            day,
+            replace(wanted, from_ns=None, to_ns=None),
+            await self._hint(day.name, wanted),
+            ascending=False,
+        ):
+            query = dict(stream.query)
+            if wanted.from_ns is not None:
+                query["t0"] = {"$gte": wanted.from_ns}
+            if span := _span(wanted):
+                query["t1"] = {
+                    **span,
+                    **({"$lte": wanted.to_ns} if wanted.to_ns is not None else {}),
+                }
+            queries.append((query, stream.hint))
+        return queries
+
+    async def across_ends(self, wanted: Wanted) -> AsyncIterator[Row]:
+        """Yield the rows of batches that lie partly within the span, each once."""
+        from_ns, to_ns = wanted.from_ns, wanted.to_ns
+        if from_ns is not None and to_ns is not None and from_ns > to_ns:
+            return
+        for end in {from_ns, to_ns} - {None}:
+            async for _, row in self.walk(replace(wanted, from_ns=end, to_ns=end), ascending=False):
+                before = from_ns is not None and row["t0"] < from_ns
+                behind = to_ns is not None and row["t1"] > to_ns
+                # One that lies across both ends comes with the first.
+                if (before or (behind and end == to_ns)) and not (before and end != from_ns):
+                    yield row
 
     async def _next(self, stream: _Stream, *, ascending: bool) -> Row | None:
         if stream.cursor is None:
