@@ -43,7 +43,13 @@ class Terms:
         elif kind == "package_change":
             self._add(f"g:{event.package_change.name}", count)
         elif kind == "service_change":
-            self._add(f"s:{event.service_change.unit}", count)
+            unit = event.service_change.unit
+            if unit and (actor is None or unit != actor[2]):
+                self._add(f"s:{unit}", count)
+        elif kind in ("session_start", "session_end"):
+            session = getattr(event, kind).session_id
+            if actor is None or session != actor[5]:
+                self._add(f"n:{session}", count)
 
     def _add(self, term: str, count: int) -> None:
         self._terms[term] = self._terms.get(term, 0) + count
@@ -81,6 +87,7 @@ def index_of(body: events.EventBatch) -> delivery.Index:
     terms = Terms()
     actors = [Terms.actor(image) for image in body.images]
     for event in body.events:
-        actor = actors[event.actor] if event.HasField("actor") else None
+        known = event.HasField("actor") and 0 <= event.actor < len(actors)
+        actor = actors[event.actor] if known else None
         terms.event(event, event.WhichOneof("kind") or "", event.event_time.seconds, actor)
     return terms.index()

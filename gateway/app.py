@@ -8,7 +8,16 @@ from gateway.auth import Authentication, anybody
 from gateway.middleware import Guard
 from gateway.peers import Peers
 from gateway.repository import Repository
-from gateway.routes import authenticate, evidence, findings, host_profiles, meta, mgmt, profiles
+from gateway.routes import (
+    authenticate,
+    evidence,
+    exports,
+    findings,
+    host_profiles,
+    meta,
+    mgmt,
+    profiles,
+)
 from gateway.streams import json_answer
 
 PREFIX = "/api/v1"
@@ -18,6 +27,7 @@ ROUTERS = (
     profiles.router,
     host_profiles.router,
     evidence.router,
+    exports.router,
     mgmt.router,
     meta.router,
 )

@@ -6,6 +6,8 @@ A field is (name, kind, meaning). Fields that are empty are left out of JSON ans
 from collections.abc import Iterable
 from typing import Any
 
+from evidence import rows as event_rows
+
 Field = tuple[str, str, str]
 
 _ACTOR: tuple[Field, ...] = (
@@ -183,6 +185,8 @@ GAP: tuple[Field, ...] = (
     ("service", "str", "whose budget was used up"),
     ("detail", "str", "one sentence"),
 )
+
+EVENT: tuple[Field, ...] = event_rows.EVENT
 
 DEED: tuple[Field, ...] = (
     ("time", "time", "when"),

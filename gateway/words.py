@@ -1,9 +1,36 @@
 """Enumerations in the words of the console's contract."""
 
+from evidence.naming import (
+    AGENT_STATES,
+    ATTRIBUTIONS,
+    GAP_CAUSES,
+    LEVELS,
+    ORIGINS,
+    PRECISIONS,
+    PROVENANCES,
+    camel,
+)
 from nightherd.detector.v1 import finding_pb2 as finding
-from nightherd.event.v1 import delivery_pb2 as delivery
-from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import model_pb2 as model
+
+__all__ = [
+    "ACTIVITY_TYPES",
+    "ACTIVITY_WORDS",
+    "AGENT_STATES",
+    "ATTRIBUTIONS",
+    "FACETS",
+    "GAP_CAUSES",
+    "LEVELS",
+    "MODEL_STATES",
+    "MODEL_WORDS",
+    "ORIGINS",
+    "PRECISIONS",
+    "PROVENANCES",
+    "SETTABLE_STATES",
+    "SEVERITIES",
+    "service_id",
+    "service_of",
+]
 
 
 def _words(enum: object, prefix: str, separator: str = " ") -> dict[str, int]:
@@ -12,11 +39,6 @@ def _words(enum: object, prefix: str, separator: str = " ") -> dict[str, int]:
         for name, value in enum.items()  # type: ignore[attr-defined]
         if value
     }
-
-
-def _camel(text: str) -> str:
-    head, *rest = text.split("_")
-    return head.lower() + "".join(part.capitalize() for part in rest)
 
 
 ACTIVITY_TYPES = _words(finding.ActivityType, "ACTIVITY_TYPE_")
@@ -30,7 +52,7 @@ SEVERITIES = {
 }
 
 MODEL_STATES = {
-    _camel(name.removeprefix("MODEL_STATE_")): value
+    camel(name.removeprefix("MODEL_STATE_")): value
     for name, value in model.ModelState.items()
     if value
 }
@@ -47,24 +69,6 @@ SETTABLE_STATES = {
 """What a person may ask for; a model that a person made active is "manualActive"."""
 
 FACETS = {value: name.removeprefix("FACET_").lower() for name, value in model.Facet.items()}
-
-PROVENANCES = {
-    value: _camel(name.removeprefix("PROVENANCE_")) for name, value in events.Provenance.items()
-}
-ORIGINS = {value: name.removeprefix("ORIGIN_").lower() for name, value in delivery.Origin.items()}
-LEVELS = {value: name.removeprefix("LEVEL_").lower() for name, value in events.Level.items()}
-ATTRIBUTIONS = {
-    value: name.removeprefix("ATTRIBUTION_").lower() for name, value in events.Attribution.items()
-}
-GAP_CAUSES = {
-    value: _camel(name.removeprefix("CAUSE_")) for name, value in events.Gap.Cause.items()
-}
-PRECISIONS = {
-    value: _camel(name.removeprefix("PRECISION_")) for name, value in events.Gap.Precision.items()
-}
-AGENT_STATES = {
-    value: _camel(name.removeprefix("STATE_")) for name, value in events.AgentStatus.State.items()
-}
 
 
 def service_id(service: str) -> str:

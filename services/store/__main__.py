@@ -13,15 +13,23 @@ from chassis.tls import Identity
 from nightherd.store.v1 import store_service_pb2
 from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_to_server
 from services.store.appender import Appender
+from services.store.events import Events
+from services.store.exporting import Exporting
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.aside import Aside
 from services.store.repository.batches import Batches
+from services.store.repository.candidates import Candidates
 from services.store.repository.chains import Chains
+from services.store.repository.counts import Counts
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
+from services.store.repository.sessions import Sessions
+from services.store.repository.walk import Walk
+from services.store.search import Search
 from services.store.servicer import Servicer
 from services.store.settings import Settings
+from services.store.summary import Summary
 
 
 async def serve(settings: Settings) -> None:
@@ -39,11 +47,17 @@ async def serve(settings: Settings) -> None:
             database = client.get_database(settings.database, write_concern=durable)
             batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
             findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
-            appender = Appender(batches, chains, hosts, findings, settings.group_batches)
+            sessions = Sessions(database)
+            appender = Appender(batches, chains, hosts, findings, sessions, settings.group_batches)
+            candidates = Candidates(database, batches.bounds)
+            search = Search(batches, candidates, hosts, sessions)
+            counts = Counts(database, candidates, batches.bounds)
             servicer = Servicer(
                 Receiving(appender, chains, hosts, aside),
                 findings,
                 Questions(batches, chains, hosts, findings, aside),
+                Events(search, Summary(search, batches, candidates, counts)),
+                Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
             )
             server, metrics = _listening(settings, servicer)
         except (OSError, RuntimeError, ValueError, mongo.PyMongoError) as error:
@@ -53,7 +67,7 @@ async def serve(settings: Settings) -> None:
         appending = asyncio.create_task(appender.run())
         try:
             async with server:
-                parts = (chains, hosts, findings, aside)
+                parts = (chains, hosts, findings, aside, sessions, batches.bounds)
                 await serve_until(until_terminated(), server, client, parts)
                 servicer.stop()
         finally:

@@ -23,6 +23,7 @@ from services.store.repository.batches import AGAIN, FORK, Batches
 from services.store.repository.chains import Chains, Progress
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import FoundGap, Heard, Hosts
+from services.store.repository.sessions import Sessions, Told
 
 log = structlog.get_logger()
 groups = Histogram("nightherd_store_group", "Batches in one insert", buckets=(1, 2, 4, 8, 16, 32))
@@ -54,11 +55,17 @@ class Appender:
     """Takes batches one by one, stores them in groups, returns when they are in the journal."""
 
     def __init__(
-        self, batches: Batches, chains: Chains, hosts: Hosts, findings: Findings, most: int
+        self,
+        batches: Batches,
+        chains: Chains,
+        hosts: Hosts,
+        findings: Findings,
+        sessions: Sessions,
+        most: int,
     ) -> None:
         """Store at most `most` batches in one insert."""
         self._batches, self._chains, self._hosts = batches, chains, hosts
-        self._findings, self._most = findings, most
+        self._findings, self._sessions, self._most = findings, sessions, most
         # Bounded by the windows of the streams: each batch in it is held by its stream anyway.
         self._queue: deque[_Waiting] = deque()
         self._busy: set[str] = set()
@@ -154,7 +161,9 @@ class Appender:
         outcomes = await self._batches.append(
             [memories[_chain(checked)].place(checked) for checked in group]
         )
-        await self._hosts.update(*_heard(group, outcomes))
+        heard, gaps, told = _heard(group, outcomes)
+        await self._hosts.update(heard, gaps)
+        await self._sessions.note(told)
         forks = [
             own_findings.fork(checked)
             for checked, outcome in zip(group, outcomes, strict=True)
@@ -211,10 +220,13 @@ def _of_chain(
     return Progress(host_id, chain_id, settled, events, hashes, sorted(flags))
 
 
-def _heard(group: Sequence[Checked], outcomes: Sequence[str]) -> tuple[list[Heard], list[FoundGap]]:
+def _heard(
+    group: Sequence[Checked], outcomes: Sequence[str]
+) -> tuple[list[Heard], list[FoundGap], list[Told]]:
     now = clock.wall_ns()
     heard: list[Heard] = []
     gaps: list[FoundGap] = []
+    told: list[Told] = []
     for checked, outcome in zip(group, outcomes, strict=True):
         header = checked.header
         reading = read(checked)
@@ -234,7 +246,11 @@ def _heard(group: Sequence[Checked], outcomes: Sequence[str]) -> tuple[list[Hear
             FoundGap(f"{batch_key(*checked.key)}/{place}", header.host_id, gap)
             for place, gap in reading.gaps
         ]
-    return heard, gaps
+        told += [
+            Told(header.host_id, header.boot_id, time_ns, start)
+            for time_ns, start in reading.sessions
+        ]
+    return heard, gaps, told
 
 
 def _said(

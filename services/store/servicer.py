@@ -11,6 +11,8 @@ from delivery.receiver import Paces, receive
 from nightherd.event.v1.delivery_pb2 import AgentMessage
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceServicer
+from services.store.events import Events
+from services.store.exporting import Exporting
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.filters import QueryError
@@ -22,9 +24,17 @@ MAX_FINDINGS = 1000
 class Servicer(StoreServiceServicer):
     """nightherd.store.v1.StoreService."""
 
-    def __init__(self, receiving: Receiving, findings: Findings, questions: Questions) -> None:
+    def __init__(
+        self,
+        receiving: Receiving,
+        findings: Findings,
+        questions: Questions,
+        events: Events,
+        exporting: Exporting,
+    ) -> None:
         """Serve with these."""
         self._receiving, self._findings, self._questions = receiving, findings, questions
+        self._events, self._exporting = events, exporting
         self._limits = Limits()
         self._paces = Paces(self._limits.batches_per_second)
         self._stopping = asyncio.Event()
@@ -111,6 +121,28 @@ class Servicer(StoreServiceServicer):
         async with mongo_errors():
             async for part in self._questions.events(request):
                 yield part
+
+    async def SearchEvents(
+        self, request: pb.SearchEventsRequest, context: Any
+    ) -> pb.SearchEventsResponse:
+        """Return a page of events."""
+        async with mongo_errors():
+            return await self._events.search(request)
+
+    async def StreamBatches(
+        self, request: pb.StreamBatchesRequest, context: Any
+    ) -> AsyncIterator[pb.StreamBatchesResponse]:
+        """Yield stored batches as they lie."""
+        async with mongo_errors():
+            async for part in self._exporting.batches(request):
+                yield part
+
+    async def SummariseEvents(
+        self, request: pb.SummariseEventsRequest, context: Any
+    ) -> pb.SummariseEventsResponse:
+        """Return how many events match."""
+        async with mongo_errors():
+            return await self._events.summarise(request)
 
     async def VerifyCustody(
         self, request: pb.VerifyCustodyRequest, context: Any

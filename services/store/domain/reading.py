@@ -9,12 +9,16 @@ from delivery.checks import Checked
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
-TOLD = frozenset({"host_facts", "agent_status", "gap"})
+TOLD = frozenset({"host_facts", "agent_status", "gap", "session_start"})
 """Kinds of events that the store itself reads."""
 
 
 MAX_GAPS = 500
 """Gaps of one batch that are listed; an agent that lies may send any number."""
+MAX_SESSIONS = 500
+"""The same for sessions."""
+MACHINE = (events.PROVENANCE_SCHEDULED, events.PROVENANCE_USER_SERVICE)
+"""Sessions of which there are many, and nothing becomes known late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Reading:
     status: tuple[int, events.AgentStatus] | None
     gaps: tuple[tuple[int, events.Gap], ...]
     """(place in the body, gap)."""
+    sessions: tuple[tuple[int, events.SessionStart], ...] = ()
+    """(event time, start) of sessions of people."""
 
 
 NOTHING = Reading(None, None, ())
@@ -44,6 +50,7 @@ def read(checked: Checked) -> Reading:
     facts: tuple[int, events.HostFacts] | None = None
     status: tuple[int, events.AgentStatus] | None = None
     gaps: list[tuple[int, events.Gap]] = []
+    sessions: list[tuple[int, events.SessionStart]] = []
     for place, event in enumerate(body.events):
         kind = event.WhichOneof("kind")
         if kind not in TOLD:
@@ -53,9 +60,12 @@ def read(checked: Checked) -> Reading:
             facts = max(facts or (-1, event.host_facts), (time, event.host_facts), key=_time)
         elif kind == "agent_status":
             status = max(status or (-1, event.agent_status), (time, event.agent_status), key=_time)
-        elif len(gaps) < MAX_GAPS:
-            gaps.append((place, event.gap))
-    return Reading(facts, status, tuple(gaps))
+        elif kind == "gap":
+            if len(gaps) < MAX_GAPS:
+                gaps.append((place, event.gap))
+        elif event.session_start.provenance not in MACHINE and len(sessions) < MAX_SESSIONS:
+            sessions.append((time, event.session_start))
+    return Reading(facts, status, tuple(gaps), tuple(sessions))
 
 
 def _time(value: tuple[int, object]) -> int:

@@ -1,8 +1,9 @@
 """Batches: appended in groups, as they came; read back in the order of their chains.
 
-A document: _id host/chain/number; h, c, n the same apart; t0, t1, s first and last event time and
-sealed_time (wall ns); r when it came (wall ns); k header, g signature; x terms, xv their version,
-xc whether they were cut, xn events for each, m counts a minute and kind; e events; f flags.
+A document: _id host/chain/number; h, c, n the same apart; d herd; t0, t1, s first and last event
+time and sealed_time (wall ns); w set when it spans long; r when it came (wall ns); k header, g
+signature; x terms, xv their version, xc whether they were cut, v events for each of them by letter
+(see `counts`), m counts a minute and kind; e events; f flags.
 
 Bodies lie apart, in a collection of the same day: _id the same, b the body. Questions about times,
 terms and counts read no body, and headers outlive bodies.
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from chassis import clock
-from chassis.mongo import ASCENDING, DESCENDING, Binary, BulkWriteError, Database, IndexModel
+from chassis.mongo import ASCENDING, DESCENDING, Binary, BulkWriteError, Database
 from delivery.checks import Checked
 from services.store.domain.chain import Place
 from services.store.domain.custody import Stored
@@ -25,28 +26,29 @@ from services.store.domain.places import (
     collection_of,
     fork_key,
 )
+from services.store.repository.candidates import INDEXES, WIDE_NS
+from services.store.repository.counts import values_of
+from services.store.repository.days import Day, Days
 
 DUPLICATE = 11000
 NEW, AGAIN, FORK = "new", "again", "fork"
 READ_AHEAD = 8
 """Batches read at once from each day: what a long walk holds in memory."""
-INDEXES = [
-    IndexModel([("h", ASCENDING), ("t1", DESCENDING)]),
-    IndexModel([("x", ASCENDING), ("t1", DESCENDING)]),
-    IndexModel([("t1", DESCENDING)]),
-]
 
 
 def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
     """Return the document of a batch, its body apart."""
     header, batch = checked.header, checked.batch
-    return {
+    first = clock.from_timestamp(header.first_event_time)
+    last = clock.from_timestamp(header.last_event_time)
+    document: dict[str, Any] = {
         "_id": batch_key(*checked.key),
         "h": header.host_id,
         "c": header.chain_id.hex(),
         "n": header.batch_number,
-        "t0": clock.from_timestamp(header.first_event_time),
-        "t1": clock.from_timestamp(header.last_event_time),
+        "d": header.herd,
+        "t0": first,
+        "t1": last,
         "s": clock.from_timestamp(header.sealed_time),
         "r": received_ns,
         "k": Binary(batch.header),
@@ -54,11 +56,24 @@ def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
         "x": list(batch.index.terms),
         "xv": batch.index.version,
         "xc": batch.index.terms_cut,
-        "xn": list(batch.index.term_counts),
+        "v": values_of(batch.index.terms, batch.index.term_counts),
         "m": [[count.minute, count.kind, count.count] for count in batch.index.counts],
         "e": header.event_count,
         "f": list(checked.flags),
     }
+    if last - first > WIDE_NS:
+        document["w"] = True
+    return document
+
+
+def _bounds(name: str, documents: Sequence[Mapping[str, Any]]) -> Day:
+    return Day(
+        name,
+        min(document["t0"] for document in documents),
+        max(document["t1"] for document in documents),
+        any(document["xc"] for document in documents),
+        any("w" in document for document in documents),
+    )
 
 
 class Batches:
@@ -68,6 +83,7 @@ class Batches:
         """Use `database`."""
         self._database = database
         self._indexed: set[str] = set()
+        self.bounds = Days(database)
 
     async def append(self, group: Sequence[Place]) -> list[str]:
         """Insert a group; return for each batch NEW, AGAIN or FORK.
@@ -84,6 +100,7 @@ class Batches:
         for name, places in days.items():
             collection = await self._collection(name)
             documents = [document_of(group[place].checked, received_ns) for place in places]
+            await self.bounds.widen([_bounds(name, documents)])
             # Bodies first: where a header is, its body was. One without a header is no harm.
             await self._keep_bodies(
                 name,
@@ -146,6 +163,7 @@ class Batches:
         document["f"].append(FORK)
         name = _day(checked)
         collection = await self._collection(name)
+        await self.bounds.widen([_bounds(name, [document])])
         key = {"_id": document.pop("_id")}
         await self._keep_bodies(name, [(key["_id"], checked.batch.body)])
         await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
@@ -153,7 +171,7 @@ class Batches:
     async def _collection(self, name: str) -> Any:
         collection = self._database[name]
         if name not in self._indexed:
-            await collection.create_indexes(INDEXES)
+            await collection.create_indexes(list(INDEXES.values()))
             self._indexed.add(name)
         return collection
 
@@ -219,15 +237,16 @@ class Batches:
         async for document in documents:
             part.append(document)
             if len(part) == READ_AHEAD:
-                for one in await self._joined(part):
+                for one in await self.joined(part):
                     yield one
                 part = []
-        for one in await self._joined(part):
+        for one in await self.joined(part):
             yield one
 
-    async def _joined(
+    async def joined(
         self, documents: Sequence[dict[str, Any]]
     ) -> list[tuple[dict[str, Any], bytes]]:
+        """Return headers' documents with their bodies; b"" for one that is gone."""
         days: dict[str, list[str]] = {}
         for document in documents:
             name = bodies_of(collection_of(document["s"]))
@@ -242,7 +261,7 @@ class Batches:
         """Merge all days by `key`: a clock that was set back puts numbers into another order."""
         cursors = [
             self._database[name]
-            .find(query, {"x": False, "xn": False, "m": False}, batch_size=READ_AHEAD)
+            .find(query, {"x": False, "v": False, "m": False}, batch_size=READ_AHEAD)
             .sort(key, ASCENDING)
             for name in await self.days()
         ]

@@ -69,6 +69,11 @@ class Chains:
             ordered=False,
         )
 
+    async def signing_key(self, host_id: str, chain: str) -> bytes:
+        """Return the public key that signs a chain (hex); b"" when none is known."""
+        row = await self._chains.find_one({"_id": f"{host_id}/{chain}"}, {"key": True})
+        return bytes((row or {}).get("key") or b"")
+
     async def advance(self, progress: Sequence[Progress]) -> None:
         """Note what became of batches; harmless when it is noted again."""
         # In order: totals first. A crash before `settled` brings the batches again, and they are

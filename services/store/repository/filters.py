@@ -6,12 +6,16 @@ from typing import Any
 from chassis import clock
 from chassis.errors import InvalidArgumentError
 from chassis.text import show
+from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.repository.hosts import Hosts
 
 MAX_VALUES = 500
 MAX_SEARCH = 256
 MAX_LIMIT = 1000
+MAX_EVENT_VALUES = 100
+MAX_VALUE = 4096
+KINDS = frozenset(field.name for field in events.Event.DESCRIPTOR.oneofs_by_name["kind"].fields)
 DEFAULT_LIMIT = 50
 SORTS = {
     "": "t",
@@ -88,6 +92,30 @@ def _bounded(asked: pb.FindingFilter) -> None:
     for field, value in asked.ListFields():
         if field.is_repeated and len(value) > MAX_VALUES:
             raise QueryError(f"{field.name}: at most {MAX_VALUES} values")
+
+
+def check_events(asked: pb.EventFilter) -> None:
+    """Check that a filter for events can be asked for.
+
+    Raises:
+        QueryError: too many values, empty or long ones, an unknown kind, a negative session.
+    """
+    for field, values in asked.ListFields():
+        if not field.is_repeated:
+            continue
+        if len(values) > MAX_EVENT_VALUES:
+            raise QueryError(f"{field.name}: at most {MAX_EVENT_VALUES} values")
+        if field.type == field.TYPE_STRING and not all(
+            0 < len(value) <= MAX_VALUE for value in values
+        ):
+            raise QueryError(f"{field.name}: values have 1 to {MAX_VALUE} characters")
+    if len(asked.search) > MAX_SEARCH:
+        raise QueryError(f"search: at most {MAX_SEARCH} characters")
+    if any(number < 0 for number in asked.session_ids):
+        raise QueryError("session_ids: not negative")
+    if unknown := set(asked.kinds) - KINDS:
+        listed = ", ".join(sorted(KINDS))
+        raise QueryError(f"kinds: {min(unknown)[:60]!r} is unknown; known are {listed}")
 
 
 def time_span(asked: Any) -> dict[str, int]:

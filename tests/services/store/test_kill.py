@@ -236,11 +236,19 @@ async def test_a_number_never_settles_over_one_that_was_not_stored(mongo_url):
     from services.store.repository.chains import Chains
     from services.store.repository.findings import Findings
     from services.store.repository.hosts import Hosts
+    from services.store.repository.sessions import Sessions
 
     client = mongo.connect(mongo_url)
     database = client[f"settle_{os.getpid()}"]
     chains = Chains(database)
-    appender = Appender(OnceAway(database), chains, Hosts(database), Findings(database), most=1)
+    appender = Appender(
+        OnceAway(database),
+        chains,
+        Hosts(database),
+        Findings(database),
+        Sessions(database),
+        most=1,
+    )
     running = asyncio.create_task(appender.run())
     peer = Peer("host", HOSTS[0], "default")
     sealed = a_chain([None] * 3, host_id=HOSTS[0])

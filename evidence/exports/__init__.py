@@ -1,0 +1,1 @@
+"""Files that people take away: one format a module, one tuple that lists them."""

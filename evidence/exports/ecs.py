@@ -1,0 +1,200 @@
+"""Elastic Common Schema 9.0 as JSON lines; what it has no word for is under `nightherd`.
+
+Reference: https://www.elastic.co/docs/reference/ecs
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+import orjson
+
+from evidence.exports.facts import Fact, facts, present
+from evidence.exports.sentence import sentence
+from evidence.rows import Batch, Row, readable
+
+ECS_VERSION = "9.0.0"
+_KINDS: dict[str, tuple[list[str], list[str]]] = {
+    "exec": (["process"], ["start"]),
+    "exit": (["process"], ["end"]),
+    "file_change": (["file"], ["change"]),
+    "connect": (["network"], ["connection", "start"]),
+    "listen": (["network"], ["start"]),
+    "session_start": (["session", "authentication"], ["start"]),
+    "session_end": (["session"], ["end"]),
+    "auth_failure": (["authentication"], ["denied"]),
+    "privilege_use": (["iam"], ["user"]),
+    "account_change": (["iam"], ["user", "change"]),
+    "firewall_change": (["configuration"], ["change"]),
+    "host_facts": (["host"], ["info"]),
+    "agent_status": (["host"], ["info"]),
+    "package_change": (["package"], ["change"]),
+    "service_change": (["host"], ["change"]),
+    "kernel_change": (["driver"], ["change"]),
+    "time_change": (["host"], ["change"]),
+    "login_user_change": (["session"], ["change"]),
+}
+"""Kind -> event.category and event.type, out of what these may hold together."""
+_OPERATIONS = {"created": "creation", "linked": "creation", "deleted": "deletion"}
+
+
+class Ecs:
+    """Renders facts as ECS documents."""
+
+    name, media_type, suffix = "ecs", "application/x-ndjson", "ecs.ndjson"
+    head = b""
+
+    def __init__(self, *, raw: bool = False) -> None:
+        """Nothing is kept between batches."""
+
+    def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
+        """Yield the events at `places`, a line for each fact."""
+        for fact in facts(batch, places):
+            yield orjson.dumps(present(_document(fact))) + b"\n"
+
+    @staticmethod
+    def row_id(line: bytes) -> str:
+        """Return the id of the fact in `line`.
+
+        Raises:
+            ValueError: it is no row.
+        """
+        try:
+            return str(orjson.loads(line)["event"]["id"])
+        except (KeyError, TypeError):
+            raise ValueError("it is no row with an id") from None
+
+
+def _document(fact: Fact) -> Row:
+    row = fact.row
+    category, types = _KINDS.get(row["kind"], ([], []))
+    change = readable(fact.change) if fact.change is not None else {}
+    operation = change.pop("operation", "")
+    if fact.change is not None:
+        types = [_OPERATIONS.get(operation, "change")]
+    return {
+        "@timestamp": row["time"],
+        "ecs": {"version": ECS_VERSION},
+        "message": sentence(fact),
+        "event": {
+            "id": fact.fact_id,
+            "kind": "event",
+            "category": category,
+            "type": types,
+            "action": f"{row['kind']}-{operation}" if operation else row["kind"],
+            "outcome": _outcome(row),
+            "module": "nightherd",
+            "dataset": "nightherd.event",
+            "end": row.get("lastTime"),
+        },
+        "host": {"id": row.get("hostID"), "name": row.get("hostname")},
+        "process": _process(row),
+        "user": _user(row),
+        "file": _file(change),
+        "source": _source(row),
+        "destination": _place(row.get("remoteAddress"), row.get("remotePort")),
+        "server": _place(row.get("localAddress"), row.get("localPort"))
+        if row["kind"] == "listen"
+        else None,
+        "network": {"transport": row.get("protocol")},
+        "service": {"name": row.get("service")},
+        "container": {
+            "id": row.get("containerID"),
+            "image": {"name": row.get("containerImage")},
+        },
+        "nightherd": {
+            "count": row["count"],
+            "attribution": row.get("attribution"),
+            "provenance": row.get("provenance"),
+            "herd": row.get("herd"),
+            "origin": row.get("origin"),
+            "session_id": row.get("sessionID"),
+            "terminal": row.get("terminal"),
+            "ancestors": row.get("ancestors"),
+            "package": row.get("package"),
+            "maintenance": row.get("maintenance"),
+            "script": row.get("scriptPath"),
+            "cgroup": row.get("cgroup"),
+            "signal": row.get("signal"),
+            "previous_path": change.get("previousPath"),
+            "change_count": change.get("count"),
+            "arguments_cut": row.get("argumentsCut"),
+            # As text: names within would become fields of the index.
+            "details": orjson.dumps(row["details"]).decode()
+            if "details" in row and fact.change is None
+            else None,
+        },
+    }
+
+
+def _outcome(row: Row) -> str:
+    if row["kind"] == "auth_failure":
+        return "failure"
+    return "unknown" if row["kind"] in ("connect", "gap", "") else "success"
+
+
+def _process(row: Row) -> Row:
+    program = row.get("processPath", "")
+    return {
+        "pid": row.get("pid"),
+        "entity_id": row.get("execID"),
+        "executable": program,
+        "name": program.rpartition("/")[2],
+        "command_line": row.get("command"),
+        "working_directory": row.get("workingDirectory"),
+        "start": row.get("startTime"),
+        "exit_code": row.get("exitCode"),
+        "parent": {"pid": row.get("ppid"), "entity_id": row.get("parentExecID")},
+    }
+
+
+def _user(row: Row) -> Row:
+    login, user_id = row.get("loginUserID"), row.get("userID")
+    number = user_id if login is None else login
+    target = row.get("account") if row["kind"] in ("privilege_use", "account_change") else None
+    if row["kind"] in ("auth_failure", "session_start"):
+        return {"name": row.get("account")}
+    return {
+        "name": row.get("user"),
+        "id": None if number is None else str(number),
+        "effective": {
+            "name": row.get("effectiveUser"),
+            "id": None if "effectiveUserID" not in row else str(row["effectiveUserID"]),
+        },
+        "target": {"name": target},
+    }
+
+
+def _file(change: Row) -> Row:
+    if not change:
+        return {}
+    path = change.get("path", "")
+    folder, _, name = path.rpartition("/")
+    mode, owner, group = (change.get(name) for name in ("mode", "ownerId", "groupId"))
+    return {
+        "path": path,
+        "name": name,
+        "directory": folder or "/",
+        "type": "dir" if change.get("directory") else None,
+        "mode": None if mode is None else f"{mode & 0o7777:04o}",
+        "uid": owner,
+        "gid": group,
+    }
+
+
+def _source(row: Row) -> Row:
+    if row["kind"] == "connect":
+        return _place(row.get("localAddress"), row.get("localPort"))
+    details = row.get("details", {})
+    return _place(details.get("sourceAddress") or row.get("sourceAddress"), None)
+
+
+def _place(address: str | None, port: int | None) -> Row:
+    return {"address": address, "ip": ip_of(address), "port": port}
+
+
+def ip_of(address: str | None) -> str | None:
+    """Return the address when it is one of IP: what hosts say may be anything."""
+    try:
+        return str(ipaddress.ip_address(address or ""))
+    except ValueError:
+        return None

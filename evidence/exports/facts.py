@@ -1,0 +1,43 @@
+"""Rows cut to one fact each, for formats in which an event has one file, not several."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from evidence.rows import Batch, Row, actor_of, rows
+from nightherd.event.v1 import event_pb2 as events
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One event, or one change of a path out of an event with several."""
+
+    fact_id: str
+    """The event's id; for a change of a path with its number behind a dot."""
+    row: Row
+    event: events.Event
+    image: events.Image | None
+    change: events.FileChange.Change | None
+
+
+def facts(batch: Batch, places: Iterable[int]) -> Iterator[Fact]:
+    """Yield the facts of the events at `places`, in order."""
+    places = list(places)
+    for place, row in zip(places, rows(batch, places), strict=True):
+        event = batch.body.events[place]
+        actor = actor_of(event, batch.body)
+        image = batch.body.images[actor] if actor >= 0 else None
+        changes = event.file_change.changes
+        if not changes:
+            yield Fact(row["id"], row, event, image, None)
+        for number, change in enumerate(changes):
+            yield Fact(f"{row['id']}.{number}", row, event, image, change)
+
+
+def present(document: Row) -> Row:
+    """Return the document without what is empty, at any depth."""
+    found: Row = {}
+    for name, value in document.items():
+        kept = present(value) if isinstance(value, dict) else value
+        if kept not in (None, "", [], {}):
+            found[name] = kept
+    return found

@@ -1,0 +1,311 @@
+"""One event as one flat row: what every export says, in one order, whatever the format.
+
+A row has four parts: the event, what of its image is new with each process, what many images share,
+and what the whole batch shares. Formats that are in a hurry render the last two once.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from chassis import clock
+from chassis.text import show
+from evidence import naming
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
+
+VERSION = 1
+"""Of the rows: what is written for the same event changes only with it."""
+
+Field = tuple[str, str, str]
+Row = dict[str, Any]
+
+EVENT_FIELDS: tuple[Field, ...] = (
+    ("id", "str", "identifies the event: host, chain, batch, place in the batch"),
+    ("time", "time", "when"),
+    ("kind", "str", "what happened, e.g. exec, file_change"),
+    ("count", "int", "identical events that this one stands for"),
+    ("lastTime", "time", "when the last of them happened"),
+    ("attribution", "str", "how sure the actor is: exact, inferred, unknown"),
+    ("changedPaths", "strs", "paths that were changed"),
+    ("operations", "strs", "what was done to each: created, modified, deleted, renamed, …"),
+    ("protocol", "str", "tcp or udp"),
+    ("localAddress", "str", "local address"),
+    ("localPort", "int", "local port"),
+    ("remoteAddress", "str", "remote address"),
+    ("remotePort", "int", "remote port"),
+    ("exitCode", "int", "exit code"),
+    ("signal", "int", "signal that ended it"),
+    ("account", "str", "account it was about: tried, taken, changed, logged in"),
+    ("details", "object", "whatever else the event says, by its kind"),
+)
+PROCESS_FIELDS: tuple[Field, ...] = (
+    ("command", "str", "command line, secrets redacted"),
+    ("pid", "int", "process id"),
+    ("ppid", "int", "process id of the parent"),
+    ("execID", "str", "identifies the program run over time, across pid reuse"),
+    ("parentExecID", "str", "the same of its parent"),
+    ("startTime", "time", "when it was executed"),
+)
+IMAGE_FIELDS: tuple[Field, ...] = (
+    ("user", "str", "login user, else the effective user"),
+    ("effectiveUser", "str", "whose rights it had"),
+    ("userID", "int", "real user id"),
+    ("effectiveUserID", "int", "effective user id"),
+    ("loginUserID", "int", "user id of the login user"),
+    ("processPath", "str", "program that did it"),
+    ("scriptPath", "str", "script that the program ran"),
+    ("workingDirectory", "str", "folder it was started in"),
+    ("service", "str", "service that did it"),
+    ("sessionID", "int", "audit session, unique within a boot"),
+    ("terminal", "str", "terminal of the session"),
+    ("sourceAddress", "str", "where the session came from"),
+    ("provenance", "str", "who opened the session: interactive, scripted, scheduled, service, …"),
+    ("cgroup", "str", "control group it ran in"),
+    ("containerID", "str", "container it ran in"),
+    ("containerImage", "str", "image of the container"),
+    ("package", "str", "package that owns the program"),
+    ("maintenance", "bool", "it ran for a package manager"),
+    ("argumentsCut", "bool", "the command line is not whole"),
+    ("ancestors", "strs", "programs above it, nearest first"),
+)
+BATCH_FIELDS: tuple[Field, ...] = (
+    ("hostname", "str", "host it happened on"),
+    ("hostID", "str", "identifies the host"),
+    ("herd", "str", "herd of the host"),
+    ("origin", "str", "live or imported"),
+)
+EVENT: tuple[Field, ...] = (*EVENT_FIELDS, *PROCESS_FIELDS, *IMAGE_FIELDS, *BATCH_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A stored batch, opened."""
+
+    batch_id: str
+    """Its id in the store; ids of events begin with it."""
+    header: delivery.BatchHeader
+    hostname: str
+    """As the store knows it: not sealed. Empty: not known."""
+    body: events.EventBatch
+
+
+def event_id(batch_id: str, place: int) -> str:
+    """Return the id of the event at `place`."""
+    return f"{batch_id}/{place}"
+
+
+def rows(batch: Batch, places: Iterable[int]) -> Iterator[Row]:
+    """Yield the events at `places` as rows; what is empty is left out."""
+    whole = batch_fields(batch)
+    images: dict[int, Row] = {}
+    for place in places:
+        event = batch.body.events[place]
+        actor = actor_of(event, batch.body)
+        if actor not in images:
+            images[actor] = image_row(batch.body.images[actor]) if actor >= 0 else {}
+        kind = event.WhichOneof("kind") or ""
+        yield {
+            "id": event_id(batch.batch_id, place),
+            "time": moment(event.event_time),
+            "kind": kind,
+            **event_fields(event, kind),
+            **images[actor],
+            **whole,
+        }
+
+
+def actor_of(event: events.Event, body: events.EventBatch) -> int:
+    """Return the place of the event's image; -1: nobody known (or it is not there)."""
+    if not event.HasField("actor"):
+        return -1
+    actor = event.actor
+    return actor if 0 <= actor < len(body.images) else -1
+
+
+def image_row(image: events.Image) -> Row:
+    """Return what a row says of an image."""
+    return {**process_fields(image), **image_fields(image)}
+
+
+def batch_fields(batch: Batch) -> Row:
+    """Return what all rows of a batch share."""
+    header = batch.header
+    row = {
+        "hostname": show(batch.hostname or header.host_id),
+        "hostID": show(header.host_id),
+        "herd": show(header.herd),
+        "origin": naming.ORIGINS.get(header.origin, "") if header.origin else "",
+    }
+    return {name: value for name, value in row.items() if value}
+
+
+def moment(timestamp: Any) -> str:
+    """Return a time as RFC 3339 in UTC with three fraction digits."""
+    return clock.rfc3339(clock.from_timestamp(timestamp))
+
+
+def process_fields(image: events.Image) -> Row:
+    """Return what is new with each process."""
+    row: Row = {}
+    if image.arguments:
+        row["command"] = show(b" ".join(image.arguments))
+    row["pid"] = image.pid
+    row["ppid"] = image.ppid
+    if exec_id := image.exec_id:
+        row["execID"] = show(exec_id)
+    if parent := image.parent_exec_id:
+        row["parentExecID"] = show(parent)
+    if image.HasField("start_time"):
+        row["startTime"] = moment(image.start_time)
+    return row
+
+
+def image_fields(image: events.Image) -> Row:
+    """Return what many images share."""
+    row = {
+        "user": show(image.login_user or image.user),
+        "effectiveUser": show(image.user),
+        "userID": image.user_id,
+        "effectiveUserID": image.effective_user_id,
+        "loginUserID": image.login_user_id if image.HasField("login_user_id") else None,
+        "processPath": show(image.executable),
+        "scriptPath": show(image.script),
+        "workingDirectory": show(image.working_directory),
+        "service": show(image.service),
+        "sessionID": image.session_id if image.HasField("session_id") else None,
+        "terminal": show(image.terminal),
+        "sourceAddress": show(image.source_address),
+        "provenance": naming.PROVENANCES.get(image.provenance, "") if image.provenance else "",
+        "cgroup": show(image.cgroup),
+        "containerID": show(image.container_id),
+        "containerImage": show(image.container_image),
+        "package": show(image.package),
+        "maintenance": image.maintenance or None,
+        "argumentsCut": image.arguments_cut or None,
+        "ancestors": [show(ancestor.executable) for ancestor in image.ancestors],
+    }
+    return {name: value for name, value in row.items() if value not in ("", None, [])}
+
+
+def event_fields(event: events.Event, kind: str) -> Row:
+    """Return what an event of `kind` says beyond its time and who did it."""
+    row: Row = {"count": event.count or 1}
+    if event.HasField("last_event_time"):
+        row["lastTime"] = moment(event.last_event_time)
+    if attribution := event.attribution:
+        row["attribution"] = naming.ATTRIBUTIONS.get(attribution, "unspecified")
+    if kind:
+        told = getattr(event, kind)
+        KINDS.get(kind, _other)(told, row)
+    return row
+
+
+def _exec(told: events.Exec, row: Row) -> None:
+    if requested := told.requested_path:
+        row["details"] = {"requestedPath": show(requested)}
+
+
+def _exit(told: events.Exit, row: Row) -> None:
+    if told.HasField("code"):
+        row["exitCode"] = told.code
+    if signal := told.signal:
+        row["signal"] = signal
+    row["details"] = {"lifetimeMs": told.lifetime_ms}
+
+
+def _file_change(told: events.FileChange, row: Row) -> None:
+    changes = told.changes
+    row["changedPaths"] = [show(change.path) for change in changes]
+    row["operations"] = [
+        naming.OPERATIONS.get(change.operation, "unspecified") for change in changes
+    ]
+    details: Row = {}
+    if any(_says_more(change) for change in changes):
+        details["changes"] = [readable(change) for change in changes]
+    if told.candidate_exec_ids:
+        details["candidateExecIDs"] = [show(one) for one in told.candidate_exec_ids]
+    if details:
+        row["details"] = details
+
+
+def _says_more(change: events.FileChange.Change) -> bool:
+    return bool(
+        change.previous_path
+        or change.count > 1
+        or change.directory
+        or change.HasField("mode")
+        or change.HasField("owner_id")
+        or change.HasField("group_id")
+    )
+
+
+def _network(told: Any, row: Row) -> None:
+    if protocol := told.protocol:
+        row["protocol"] = naming.PROTOCOLS.get(protocol, "unspecified")
+    if address := told.local_address:
+        row["localAddress"] = show(address)
+    if port := told.local_port:
+        row["localPort"] = port
+
+
+def _connect(told: events.Connect, row: Row) -> None:
+    _network(told, row)
+    if address := told.remote_address:
+        row["remoteAddress"] = show(address)
+    if port := told.remote_port:
+        row["remotePort"] = port
+
+
+_ACCOUNTS = {
+    "auth_failure": "account",
+    "privilege_use": "target_user",
+    "account_change": "name",
+    "session_start": "login_user",
+}
+
+
+def _other(told: Any, row: Row) -> None:
+    if details := readable(told):
+        row["details"] = details
+
+
+def _about(field: str) -> Any:
+    def tell(told: Any, row: Row) -> None:
+        if account := getattr(told, field):
+            row["account"] = show(account)
+        _other(told, row)
+
+    return tell
+
+
+def readable(message: Any) -> Row:
+    """Return a message as JSON: bytes as text, enumerations in words, what is unset left out."""
+    row: Row = {}
+    for field, value in message.ListFields():
+        name = field.json_name
+        row[name] = [_value(field, v) for v in value] if field.is_repeated else _value(field, value)
+    return row
+
+
+def _value(field: Any, value: Any) -> Any:
+    if field.type in (field.TYPE_BYTES, field.TYPE_STRING):
+        return show(value)
+    if field.type == field.TYPE_ENUM:
+        return naming.EVENT_ENUMS[field.enum_type.full_name].get(value, str(value))
+    if field.type != field.TYPE_MESSAGE:
+        return value
+    if field.message_type.full_name == "google.protobuf.Timestamp":
+        return moment(value)
+    return readable(value)
+
+
+KINDS: dict[str, Any] = {
+    "exec": _exec,
+    "exit": _exit,
+    "file_change": _file_change,
+    "connect": _connect,
+    "listen": _network,
+    **{kind: _about(field) for kind, field in _ACCOUNTS.items()},
+}
+"""How the commonest kinds are told; all others as they are, under `details`."""

@@ -1,0 +1,42 @@
+"""Questions about events: the names of a query string, and the filter they become."""
+
+from gateway.problems import ProblemError
+from gateway.queries import Question
+from nightherd.event.v1 import event_pb2 as events
+from nightherd.store.v1 import store_service_pb2 as pb
+
+EVENT_FILTER = (
+    *("host", "hostname", "herd", "from", "to", "kind", "user", "effectiveUser", "service"),
+    *("sessionID", "path", "pathPrefix", "processPath", "execID", "search"),
+)
+KINDS = {field.name: field.name for field in events.Event.DESCRIPTOR.oneofs_by_name["kind"].fields}
+
+
+def events_filter(question: Question) -> pb.EventFilter:
+    """Return the filter for events.
+
+    Raises:
+        ProblemError: 400 for an unknown kind, a time or a session that is none.
+    """
+    return pb.EventFilter(
+        hosts=[*question.all("host"), *question.all("hostname")],
+        herds=question.all("herd"),
+        from_time=question.time("from"),
+        to_time=question.time("to"),
+        kinds=question.words("kind", KINDS),
+        users=question.all("user"),
+        effective_users=question.all("effectiveUser"),
+        services=question.all("service"),
+        session_ids=[_session(text) for text in question.all("sessionID")],
+        paths=question.all("path"),
+        path_prefixes=question.all("pathPrefix"),
+        executables=question.all("processPath"),
+        exec_ids=question.all("execID"),
+        search=question.last("search"),
+    )
+
+
+def _session(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):  # noqa: PLR2004  (64 bits)
+        raise ProblemError(400, "sessionID: a whole number from 0")
+    return int(text)

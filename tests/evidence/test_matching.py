@@ -1,0 +1,131 @@
+"""What a filter means, and that cheaper tests never lose what the exact one finds."""
+
+import pytest
+from hypothesis import given, settings
+
+from chassis import clock
+from evidence.matching import Matcher, command_line, term_groups
+from evidence.terms import index_of
+from evidence.words import fold, literals
+from nightherd.event.v1 import event_pb2 as events
+from nightherd.store.v1 import store_service_pb2 as pb
+from tests.builders import T0, a_person, an_event, an_image, changes
+from tests.evidence.strategies import bodies, filters
+
+MANY = settings(max_examples=600, deadline=None)
+
+
+def _terms_allow(index, asked):
+    return index.terms_cut or all(
+        any(
+            term in group.terms or (group.prefixes and term.startswith(group.prefixes))
+            for term in index.terms
+        )
+        for group in term_groups(asked)
+    )
+
+
+@MANY
+@given(bodies(), filters())
+def test_neither_terms_nor_bytes_lose_an_event_that_matches(body, asked):
+    matcher = Matcher(asked)
+    places = matcher.places(body)
+    one_by_one = [
+        place
+        for place, event in enumerate(body.events)
+        if matcher.matches(
+            body.images[event.actor]
+            if event.HasField("actor") and event.actor < len(body.images)
+            else None,
+            event,
+        )
+    ]
+    assert places == one_by_one
+    if places:
+        assert matcher.may_hold(body.SerializeToString())
+        assert _terms_allow(index_of(body), asked)
+
+
+@MANY
+@given(bodies(), filters())
+def test_fields_are_all_and_values_are_any(body, asked):
+    whole = set(Matcher(asked).places(body))
+    each = set(range(len(body.events)))
+    for field, value in asked.ListFields():
+        parts = [value] if not field.is_repeated else value
+        found = set()
+        for part in parts:
+            alone = pb.EventFilter()
+            if field.type == field.TYPE_MESSAGE:
+                getattr(alone, field.name).CopyFrom(part)
+            elif field.is_repeated:
+                getattr(alone, field.name).append(part)
+            else:
+                setattr(alone, field.name, part)
+            found |= set(Matcher(alone).places(body))
+        each &= found
+    assert whole == each
+
+
+@pytest.mark.parametrize(
+    ("search", "arguments", "found"),
+    [
+        ("ADDUSER al", [b"adduser", b"Alice"], True),
+        ("user  al", [b"adduser", b"Alice"], False),
+        ("STRA\u00dfE", ["stra\u00dfe"], True),
+        ("kill", ["\u212aill"], False),
+        ("\u0394\u039f\u03a3", ["\u03b4\u03bf\u03c3\u03b1"], True),
+        ("a\\xff", [b"a\xffb"], True),
+        ("ffb", [b"a\xffb"], True),
+        (".*", [b"adduser"], False),
+        ("\x1b[", [b"\x1b[31m"], True),
+    ],
+)
+def test_text_is_looked_for_as_it_is_shown_whatever_its_case(search, arguments, found):
+    image = an_image(arguments=arguments)
+    matcher = Matcher(pb.EventFilter(search=search))
+    assert matcher.matches(image, an_event()) is found
+    body = events.EventBatch(images=[image], events=[an_event()])
+    assert not found or matcher.may_hold(body.SerializeToString())
+
+
+def test_words_that_are_surely_in_the_bytes_are_few_but_there():
+    assert literals("/usr/sbin/AddUser --disabled") == [b"/usr/sbin/adduser", b"--disabled"]
+    assert literals("nginx") == [b"nginx"]
+    assert literals("deadbeef") == [b"adbeef"]
+    assert literals("x") == []
+    assert fold("ΑΣ") == fold("ας")
+
+
+def test_a_body_without_the_words_is_not_opened():
+    body = events.EventBatch(images=[an_image(arguments=["ls", "-l"])], events=[an_event()])
+    assert not Matcher(pb.EventFilter(search="nmap")).may_hold(body.SerializeToString())
+    assert not Matcher(pb.EventFilter(users=["alice"])).may_hold(body.SerializeToString())
+
+
+def test_who_stands_behind_it_is_the_login_user_else_the_effective_one():
+    person, service = a_person(login_user="alice"), an_image()
+    asked = Matcher(pb.EventFilter(users=["alice"]))
+    assert asked.matches(person, an_event())
+    assert not Matcher(pb.EventFilter(users=["root"])).matches(person, an_event())
+    assert Matcher(pb.EventFilter(users=["root"])).matches(service, an_event())
+    assert Matcher(pb.EventFilter(effective_users=["root"])).matches(person, an_event())
+    assert not asked.matches(None, an_event(None))
+
+
+def test_a_session_has_its_own_beginning_whoever_opened_it():
+    start = an_event(session_start=events.SessionStart(session_id=9))
+    assert Matcher(pb.EventFilter(session_ids=[9])).matches(an_image(), start)
+
+
+def test_times_are_inclusive_and_an_actor_out_of_range_is_nobody():
+    asked = pb.EventFilter(from_time=clock.to_timestamp(T0), to_time=clock.to_timestamp(T0))
+    assert Matcher(asked).matches(None, an_event(None))
+    assert not Matcher(asked).matches(None, an_event(None, T0 + 1))
+    body = events.EventBatch(events=[an_event(7), an_event(-3, file_change=changes("/x"))])
+    assert Matcher(pb.EventFilter(kinds=["exec"])).places(body) == [0]
+    assert Matcher(pb.EventFilter(users=["root"])).places(body) == []
+
+
+def test_command_lines_are_shown():
+    assert command_line(an_image(arguments=[b"a\xff", b"b c"])) == "a\\xff b c"
