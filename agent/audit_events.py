@@ -61,6 +61,8 @@ def events_of(
         _note_address(record.fields, identifier, boot_ns)
     pid = record.fields.get("pid", b"")
     process = identifier.processes.who(int(pid)) if pid.isdigit() and len(pid) < 10 else None  # noqa: PLR2004
+    if record.kind == "LOGIN" and process is not None and succeeded(record.fields):
+        _note_login(record.fields, identifier, process, boot_ns)
     image = _ran(process, record.fields.get("exe", b"")) if process is not None else None
     event = fact_of(record, image or NOBODY, targets or {})
     if event is not None:
@@ -105,6 +107,13 @@ def _note_address(fields: Fields, identifier: Identifier, boot_ns: int) -> None:
     session, address = fields.get("ses", b""), _text(fields, "addr")
     if session.isdigit() and address not in ("", "?"):
         identifier.book.address_known(int(session), address, boot_ns)
+
+
+def _note_login(fields: Fields, identifier: Identifier, process: Process, boot_ns: int) -> None:
+    """A login uid was written: the book knows whether that is a login or a change."""
+    now = fields.get("auid", b""), fields.get("ses", b"")
+    if all(each.isdigit() and len(each) <= 10 for each in now):  # noqa: PLR2004  (32 bits)
+        identifier.book.login_is(process, (int(now[0]), int(now[1])), boot_ns)
 
 
 def _failure(fields: Fields) -> events.AuthFailure:

@@ -32,6 +32,8 @@ class Process:
     """The audit session it belongs to, through everything; None outside any."""
     login_user_id: int | None = None
     audit_session_id: int | None = None
+    kernel_login: tuple[int, int] | None = None
+    """(audit login uid, audit session) as the kernel had them lately; None: not looked at yet."""
     terminal: str = ""
     service: str = ""
     cgroup: str = ""

@@ -12,6 +12,7 @@ from agent.output import Output
 from agent.packages import Packages
 from agent.processes import Process
 from agent.sensors.records import (
+    UNSET_ID,
     AuditRecord,
     FileRecord,
     LossRecord,
@@ -276,6 +277,19 @@ class Translator:
                     start.provenance = process.image.provenance
             image = process.image if process is not None else None
             self._output.add(Made(image, event, urgent=not session.preexisting), now)
+
+        changes, self._identifier.book.login_changes = self._identifier.book.login_changes, []
+        for change in changes:
+            event = self._event(change.boot_ns, exact=True)
+            told = event.login_user_change
+            if change.before[0] != UNSET_ID:
+                told.previous_login_user_id = change.before[0]
+            if change.now[0] != UNSET_ID:
+                told.login_user_id = change.now[0]
+            if change.now[1] != UNSET_ID:
+                told.session_id = change.now[1]
+            image = self._identifier.images.refresh(change.process)
+            self._output.add(Made(image, event, urgent=True), now)
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()

@@ -59,7 +59,7 @@ class Identifier:
         """A process was forked: it inherits."""
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
-        if record.session_id != UNSET_ID:
+        if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, parent, record.ppid)
         self.processes.add(process)
         return process
@@ -78,7 +78,7 @@ class Identifier:
         process.terminal = record.terminal
         process.session_leader = record.session_leader
         process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
-        if record.session_id != UNSET_ID:
+        if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
         if before is not None and before.executable and process.executed:
             process.ancestors = (ancestor_of(before), *process.ancestors)[:MOST_ANCESTORS]
@@ -132,6 +132,7 @@ class Identifier:
             process.program = parent.program
             process.login_user_id = parent.login_user_id
             process.audit_session_id = parent.audit_session_id
+            process.kernel_login = parent.kernel_login
             process.executable = parent.executable
             if parent.executable:
                 process.ancestors = _above(parent)
