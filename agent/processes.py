@@ -50,6 +50,8 @@ class Process:
     candidates: list[events.Image] = field(default_factory=list)
     """Images it ran within the current tick, when it ran several."""
     candidates_tick: int = -1
+    predecessor: "Process | None" = None
+    """Who had this pid before, while that one can still be named."""
 
     @property
     def image(self) -> events.Image:
@@ -100,6 +102,9 @@ class Processes:
         before = self._living.get(process.pid)
         if before is not None:
             self._retire(before, process.start_ns)
+        predecessor = self._last_ended.get(process.pid)
+        if predecessor is not None:
+            process.predecessor, predecessor.predecessor = predecessor, None
         self._living[process.pid] = process
         self._children.setdefault(process.parent_pid, set()).add(process.pid)
 

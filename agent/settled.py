@@ -24,8 +24,7 @@ def hand_over(settings: "Settings") -> NoReturn:
     fd = os.memfd_create("settings", 0)  # inherited, unlike what Python opens otherwise
     with os.fdopen(fd, "w", encoding="utf-8", closefd=False) as file:
         json.dump({"values": values, "paths": paths}, file)
-    # Without docstrings (2 MB), which nobody reads in a running agent.
-    command = [sys.executable, "-OO", "-m", "agent", OPTION, str(fd)]
+    command = [sys.executable, "-m", "agent", OPTION, str(fd)]
     os.execv(command[0], command)  # noqa: S606  (no shell is the point)
 
 

@@ -28,12 +28,14 @@ class Identifier:
         self.book = SessionBook(self.processes)
         self.images = Images(boot_id, names)
         self._tick = 0
+        self._since_ns = 0
+        """When the last tick began: what this one's records tell of happened since."""
 
     def begin_tick(self, wall_minus_boot_ns: int, boot_ns: int) -> None:
         """Begin a round of records; boot time becomes wall time by adding `wall_minus_boot_ns`."""
         self.images.wall_minus_boot_ns = wall_minus_boot_ns
         self._tick += 1
-        self.images.now_ns = boot_ns
+        self._since_ns, self.images.now_ns = self.images.now_ns, boot_ns
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -110,9 +112,13 @@ class Identifier:
         return process
 
     def images_this_tick(self, process: Process) -> list[events.Image]:
-        """Return what a process ran within this tick, when that is more than one image."""
-        several = process.candidates_tick == self._tick and len(process.candidates) > 1
-        return process.candidates if several else []
+        """Return what ran with a process's pid within this tick, when it is more than one image."""
+        now = process.candidates_tick == self._tick
+        before = process.predecessor
+        if before is not None and before.ended_ns > self._since_ns:
+            ran = before.candidates if before.candidates_tick == self._tick else [before.image]
+            return [*ran, *(process.candidates if now else [process.image])]
+        return process.candidates if now and len(process.candidates) > 1 else []
 
     # -- identity --------------------------------------------------------------------------------
 

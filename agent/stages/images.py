@@ -76,8 +76,9 @@ class Images:
         """Return an image that says who it is and who stands behind it: all but the program."""
         session = process.session
         place = services.place_of(process.cgroup)
+        user_unit = services.runs_as_user_unit(process.cgroup, in_session=session is not None)
         provenance = provenance_of(
-            session, process.terminal, user_unit=place.user_unit, alive_ns=self.now_ns
+            session, process.terminal, user_unit=user_unit, alive_ns=self.now_ns
         )
         effective = record.effective_user_id
         key = (
@@ -145,7 +146,9 @@ class Images:
         provenance = provenance_of(
             process.session,
             process.terminal,
-            user_unit=place.user_unit,
+            user_unit=services.runs_as_user_unit(
+                process.cgroup, in_session=process.session is not None
+            ),
             alive_ns=process.ended_ns or self.now_ns,
         )
         from_image = self.containers[place.container_id] if place.container_id else ""
