@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import structlog
 
+from agent.cloud import CloudFacts
 from agent.hostfacts import read_facts
 from agent.pipeline import Pipeline
 from agent.selftest import Canary
@@ -41,6 +42,7 @@ class Care:
         """Look after `pipeline`."""
         self._settings, self._pipeline, self._spool = settings, pipeline, spool
         self._version = version
+        self._cloud = CloudFacts(settings.cloud, settings.cloud_url)
         self._facts: events.HostFacts | None = None
         self._passed = self._fallen = False
         self._canaries = settings.dir / "canary"
@@ -71,12 +73,14 @@ class Care:
 
     async def _tell_facts(self) -> None:
         """Say what the host is, when that is news."""
-        facts = await asyncio.to_thread(
-            read_facts, self._settings.cluster, tuple(self._settings.labels)
-        )
+        facts = await asyncio.to_thread(self._read_facts)
         if facts != self._facts:
             self._facts = facts
             self._pipeline.tell(events.Event(host_facts=facts))
+
+    def _read_facts(self) -> events.HostFacts:
+        cloud = self._cloud.read(clock.boot_ns())
+        return read_facts(self._settings.cluster, tuple(self._settings.labels), cloud)
 
     async def _read_packages(self) -> None:
         """Learn which package owns what, when a package manager changed it."""

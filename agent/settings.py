@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from agent.cloud import ADDRESS
 from chassis.settings import Settings as Common
 
 
@@ -31,6 +32,14 @@ class Settings(Common):
     herd: str = Field(default="", description="must be the certificate's herd; empty: take that")
     cluster: str = Field(default="", description="cluster this host belongs to")
     labels: list[str] = Field(default=[], description='free labels, a JSON list of "key=value"')
+    cloud: Literal["auto", "aws", "gcp", "azure", "none"] = Field(
+        default="auto",
+        description="whose metadata service to ask where this host runs: auto (the maker of the "
+        "machine, as its firmware says), aws, gcp, azure, none",
+    )
+    cloud_url: str = Field(
+        default=ADDRESS, pattern=r"^http://[^/]+$", description="where that service listens"
+    )
     watch_paths: list[str] = Field(default=[], description="further paths to watch, a JSON list")
     spool_bytes: int = Field(
         default=1 << 30, ge=16 << 20, description="most bytes of the spool (at least 16 MiB)"
