@@ -29,8 +29,14 @@ def main() -> None:
         help="make the signing key if there is none, print its public half in hex, and end",
     )
     commands = parser.add_subparsers(dest="command")
-    replay = commands.add_parser("replay", help="ship recorded batches as a host of their own")
-    replay.add_argument("files", nargs="+", type=Path, help="spool segments (*.seg)")
+    replay = commands.add_parser("replay", help="ship what was recorded as a host of its own")
+    replay.add_argument("files", nargs="+", type=Path, help="spool segments (*.seg), or logs")
+    replay.add_argument(
+        "--format",
+        choices=("batches", "auditd"),
+        default="batches",
+        help="what the files are: spool segments, or logs of auditd (plain or .gz)",
+    )
     replay.add_argument("--host-id", required=True, help="id of the imported host")
     replay.add_argument("--herd", default="default", help="herd of the imported host")
     replay.add_argument("--events-per-second", type=float, default=0, help="pace; 0: no limit")

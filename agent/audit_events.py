@@ -80,12 +80,18 @@ def fact_of(record: AuditRecord, image: events.Image, targets: Targets) -> event
         image: who wrote it, for what its command line tells beside; NOBODY when not known.
         targets: see `targets_of`.
     """
-    event = events.Event(event_time=clock.to_timestamp(record.wall_ns))
     fields = record.fields
-    if record.kind in _REFUSED and not succeeded(fields):
+    refused = record.kind in _REFUSED and not succeeded(fields)
+    tell = _FACTS.get(record.kind)
+    if not refused and (
+        tell is None or not (succeeded(fields) or record.kind in _TOLD_IN_ANY_CASE)
+    ):
+        return None
+    event = events.Event(event_time=clock.to_timestamp(record.wall_ns))
+    if refused:
         event.auth_failure.CopyFrom(_failure(fields))
-    elif record.kind in _FACTS and (succeeded(fields) or record.kind in _TOLD_IN_ANY_CASE):
-        _FACTS[record.kind](event, fields, image, targets)
+    elif tell is not None:
+        tell(event, fields, image, targets)
     return event if event.WhichOneof("kind") else None
 
 
@@ -210,6 +216,8 @@ _FACTS: Mapping[str, _Fact] = {
     "KERN_MODULE": _module,
     "BPF": _bpf,
 }
+TOLD = frozenset(_FACTS) | _REFUSED | _ADDRESS
+"""Types of records that may be an event, or tell something about a session."""
 
 
 def _shown(text: bytes) -> str:

@@ -1,7 +1,7 @@
-"""Replay: recorded batches shipped again, as a host of their own, of origin IMPORTED.
+"""Replay: what was recorded is shipped, as a host of its own, of origin IMPORTED.
 
-The events stay what they were; batches are sealed anew into a chain of the import's own, so that
-the store can prove the import as it proves a host.
+Recorded batches keep their events as they were; logs become events (`audit_import`). Batches are
+sealed into a chain of the import's own, so that the store can prove the import as it proves a host.
 """
 
 import argparse
@@ -11,20 +11,25 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import Final, Protocol
 
 import structlog
 import zstandard
 
 from agent import segments, ship
+from agent.audit_import import AuditImport
+from agent.auditd_log import AuditdLog
 from agent.identity import signing_key
 from agent.run import lock
 from agent.settings import Settings
 from agent.ship import Shipper
 from agent.spool import Spool
-from agent.stages.seal import Body, Host, Sealer
+from agent.stages.seal import Body, Host, Part, Sealer
 from chassis import clock
 from chassis.channel import Channel
 from chassis.tls import Identity
@@ -34,30 +39,96 @@ from nightherd.event.v1 import event_pb2 as events
 log = structlog.get_logger()
 MOST_BODY_BYTES = 4 << 20
 PROGRESS_S = 1.0
+MOST_SHOWN = 20
+"""Rejects of which people are told one by one."""
 MOST_BEHIND = 500
 """Batches read ahead of the slowest receiver."""
 
 
-def recorded(files: list[Path]) -> Iterator[events.EventBatch | str]:
-    """Yield the bodies of recorded batches, or a sentence for each that cannot be read."""
-    for path in files:
-        end = 0
-        for record in segments.read(path):
-            end = record.end
-            batch = record.batch()
-            header = pb.BatchHeader.FromString(batch.header)
-            try:
-                size = zstandard.frame_content_size(batch.body)
-                if not 0 <= size <= MOST_BODY_BYTES:
-                    raise ValueError("its body is too large")  # noqa: TRY301
-                raw = zstandard.ZstdDecompressor().decompress(batch.body)
-                if hashlib.sha256(raw).digest() != header.body_hash:
-                    raise ValueError("its body is not the one that was sealed")  # noqa: TRY301
-                yield events.EventBatch.FromString(raw)
-            except (ValueError, zstandard.ZstdError) as error:
-                yield f"{path.name}: batch {header.batch_number}: {error}"
-        if path.stat().st_size > end:
-            yield f"{path.name}: {path.stat().st_size - end} bytes at the end are no batch"
+class Rejects:
+    """What was not taken: the first are shown, all are counted."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.count = 0
+
+    def __call__(self, why: str) -> None:
+        """Note what was not taken, and why."""
+        self.count += 1
+        if self.count <= MOST_SHOWN:
+            print(f"replay: not taken: {why}", file=sys.stderr)  # noqa: T201
+        elif self.count == MOST_SHOWN + 1:
+            print("replay: further ones are only counted", file=sys.stderr)  # noqa: T201
+
+
+class Source(Protocol):
+    """Something that was recorded. The same files give the same parts."""
+
+    def parts(self) -> Iterator[Part]:
+        """Yield batches to be sealed."""
+
+    def summary(self) -> str:
+        """Return what became of what was read, a line or more; "" when there is no more to say."""
+
+
+class Recording:
+    """Segments of a spool."""
+
+    def __init__(self, files: list[Path], reject: Callable[[str], None]) -> None:
+        """Read `files`."""
+        self._files, self._reject = files, reject
+
+    def parts(self) -> Iterator[Part]:
+        """See Source."""
+        for path in self._files:
+            end = 0
+            for record in segments.read(path):
+                end = record.end
+                batch = record.batch()
+                header = pb.BatchHeader.FromString(batch.header)
+                try:
+                    size = zstandard.frame_content_size(batch.body)
+                    if not 0 <= size <= MOST_BODY_BYTES:
+                        raise ValueError("its body is too large")  # noqa: TRY301
+                    raw = zstandard.ZstdDecompressor().decompress(batch.body)
+                    if hashlib.sha256(raw).digest() != header.body_hash:
+                        raise ValueError("its body is not the one that was sealed")  # noqa: TRY301
+                    body = events.EventBatch.FromString(raw)
+                except (ValueError, zstandard.ZstdError) as error:
+                    self._reject(f"{path.name}: batch {header.batch_number}: {error}")
+                    continue
+                if body.events:
+                    yield Part(Body.of(body), "", clock.wall_minus_boot_ns())
+            if path.stat().st_size > end:
+                left = path.stat().st_size - end
+                self._reject(f"{path.name}: {left} bytes at the end are no batch")
+
+    def summary(self) -> str:
+        """See Source."""
+        return ""
+
+
+class Logs:
+    """Logs of auditd."""
+
+    def __init__(self, files: list[Path], reject: Callable[[str], None]) -> None:
+        """Read `files`."""
+        self._log = AuditdLog(files, reject)
+        self._import = AuditImport(uuid.UUID(bytes=_digest(files)[:16]))
+
+    def parts(self) -> Iterator[Part]:
+        """See Source."""
+        return self._import.parts(self._log)
+
+    def summary(self) -> str:
+        """See Source."""
+        return self._import.summary(self._log.lines, self._log.rejected)
+
+
+FORMATS: Final[dict[str, Callable[[list[Path], Callable[[str], None]], Source]]] = {
+    "batches": Recording,
+    "auditd": Logs,
+}
 
 
 async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -101,18 +172,14 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
 def already_sealed(journal: Path, files: list[Path], last: int) -> int:
     """Return how many batches of `files` an earlier run sealed into this spool.
 
-    Each recorded batch becomes one batch, in order, so a number says how far it came: a replay that
-    was killed goes on, and one that was finished does nothing.
+    The same files become the same batches, in order, so a number says how far it came: a replay
+    that was killed goes on, and one that was finished does nothing.
     """
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
     try:
         begun: dict[str, int] = json.loads(journal.read_text(encoding="ascii"))
     except (OSError, ValueError):
         begun = {}
-    key = digest.hexdigest()
+    key = _digest(files).hex()
     if key not in begun:
         begun[key] = last
         fresh = journal.with_suffix(".new")
@@ -122,17 +189,12 @@ def already_sealed(journal: Path, files: list[Path], last: int) -> int:
     return following - begun[key]
 
 
-def unsealed(files: list[Path], skip: int, rejects: list[str]) -> Iterator[events.EventBatch]:
-    """Yield the bodies of `files` after the first `skip`; say and note what cannot be read."""
-    skipped = 0
-    for body in recorded(files):
-        if isinstance(body, str):
-            print(f"replay: not taken: {body}", file=sys.stderr)  # noqa: T201
-            rejects.append(body)
-        elif body.events and skipped < skip:
-            skipped += 1
-        elif body.events:
-            yield body
+def _digest(files: list[Path]) -> bytes:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.digest()
 
 
 async def _feed(
@@ -144,14 +206,15 @@ async def _feed(
 ) -> int:
     began, sent, batches = time.monotonic(), 0, 0
     told = began
-    rejects: list[str] = []
-    for body in unsealed(arguments.files, skip, rejects):
+    rejects = Rejects()
+    source = FORMATS[arguments.format](arguments.files, rejects)
+    for part in islice(source.parts(), skip, None):
         while _behind(spool, shippers) > MOST_BEHIND:  # noqa: ASYNC110  (cursors tell nobody)
             await asyncio.sleep(0.02)
-        spool.append([sealer.seal(Body.of(body), clock.wall_minus_boot_ns())], [sealer.link])
+        seal(part, sealer, spool)
         for shipper in shippers:
             shipper.wake()
-        sent += len(body.events)
+        sent += part.body.event_count
         batches += 1
         if arguments.events_per_second > 0:
             due = began + sent / arguments.events_per_second
@@ -166,12 +229,20 @@ async def _feed(
         if time.monotonic() - told > PROGRESS_S:
             told = time.monotonic()
             _progress(sent, began, _behind(spool, shippers))
+    if source.summary():
+        print(source.summary())  # noqa: T201
     print(  # noqa: T201
         f"replayed {sent} events in {batches} batches as host {arguments.host_id}; "
-        f"{len(rejects)} rejected; {time.monotonic() - began:.1f} s"
+        f"{rejects.count} rejected; {time.monotonic() - began:.1f} s"
         + (f"; {skip} batches were sealed by an earlier run" if skip else "")
     )
-    return 1 if rejects else 0
+    return 1 if rejects.count else 0
+
+
+def seal(part: Part, sealer: Sealer, spool: Spool) -> None:
+    """Seal a part as the next batch of the chain, into the spool."""
+    batch = sealer.seal(part.body, part.wall_minus_boot_ns, part.boot_id)
+    spool.append([batch], [sealer.link])
 
 
 def _behind(spool: Spool, shippers: list[Shipper]) -> int:

@@ -12,7 +12,6 @@ from agent.output import Output
 from agent.packages import Packages
 from agent.processes import Process
 from agent.sensors.records import (
-    UNSET_ID,
     AuditRecord,
     FileRecord,
     LossRecord,
@@ -26,6 +25,7 @@ from agent.stages import guess
 from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
+from agent.stages.session_events import told_login_change, told_session
 from agent.stages.sessions import PERSON, Session
 from agent.stages.urgency import is_urgent
 from chassis import clock
@@ -260,36 +260,11 @@ class Translator:
                 self._output.add(made, now)
 
     def _tell_sessions(self, now: int) -> None:
-        for boot_ns, process, session, ended in self._identifier.book.news(now):
-            event = self._event(boot_ns, exact=True)
-            if ended:
-                event.session_end.session_id = session.session_id
-            else:
-                start = event.session_start
-                start.session_id = session.session_id
-                start.login_user_id = session.login_user_id
-                start.login_user = self._names[session.login_user_id]
-                start.terminal = session.terminal
-                start.source_address = session.source_address
-                start.opener = session.opener
-                start.preexisting = session.preexisting
-                if process is not None:
-                    start.provenance = process.image.provenance
-            image = process.image if process is not None else None
-            self._output.add(Made(image, event, urgent=not session.preexisting), now)
-
-        changes, self._identifier.book.login_changes = self._identifier.book.login_changes, []
-        for change in changes:
-            event = self._event(change.boot_ns, exact=True)
-            told = event.login_user_change
-            if change.before[0] != UNSET_ID:
-                told.previous_login_user_id = change.before[0]
-            if change.now[0] != UNSET_ID:
-                told.login_user_id = change.now[0]
-            if change.now[1] != UNSET_ID:
-                told.session_id = change.now[1]
+        for news in self._identifier.book.news(now):
+            self._output.add(told_session(news, self._names, self._output.offset_ns), now)
+        for change in self._identifier.book.take_login_changes():
             image = self._identifier.images.refresh(change.process)
-            self._output.add(Made(image, event, urgent=True), now)
+            self._output.add(told_login_change(change, image, self._output.offset_ns), now)
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()

@@ -79,13 +79,25 @@ def doctor(home: Path | None, port: int) -> None:
 @click.option("--herd", default="default", show_default=True, help="Herd of the imported host.")
 @click.option("--host-id", default="", help="Id of the imported host; default: follows from files.")
 @click.option("--rate", type=click.FloatRange(0), default=0, help="Events a second; 0: no limit.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["batches", "auditd"]),
+    default="batches",
+    show_default=True,
+    help="What FILES are: spool segments, or logs of auditd (plain or .gz, in any order).",
+)
 def replay(
-    home: Path | None, files: tuple[Path, ...], herd: str, host_id: str, rate: float
+    home: Path | None, files: tuple[Path, ...], herd: str, host_id: str, rate: float, format_: str
 ) -> None:
-    """Ship recorded batches (spool segments) as a host of their own."""
+    """Ship recorded batches, or an audit log, as a host of their own.
+
+    Events keep the time they bear. A replay that was stopped goes on when it is started again;
+    one that is finished does nothing. Status 1: some of it was rejected, which is said.
+    """
     from cli.replay import run_replay
 
-    sys.exit(run_replay(_home(home), files, herd, host_id, rate))
+    sys.exit(run_replay(_home(home), files, herd, host_id, rate, format_))
 
 
 @main.command()

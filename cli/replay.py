@@ -1,4 +1,4 @@
-"""`nightherd replay`: hands recorded batches to the agent, with an importer's certificate."""
+"""`nightherd replay`: hands recorded batches, or logs, to the agent, as an importer."""
 
 import hashlib
 import json
@@ -12,7 +12,9 @@ from cli.environment import environment
 from cli.homes import Home
 
 
-def run_replay(home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float) -> int:
+def run_replay(
+    home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float, format_: str
+) -> int:
     """Replay `files` into the services that run on this machine; return the exit status."""
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
@@ -32,7 +34,7 @@ def run_replay(home: Home, files: Sequence[Path], herd: str, host_id: str, rate:
         **{name: f"127.0.0.1:{port}" for name, port in ports.items()},
     }
     command = [sys.executable, "-m", "agent", "replay", "--host-id", identity, "--herd", herd]
-    command += ["--events-per-second", str(rate), "--", *map(str, files)]
+    command += ["--events-per-second", str(rate), "--format", format_, "--", *map(str, files)]
     return subprocess.run(command, env=environment("agent", **settings), check=False).returncode
 
 

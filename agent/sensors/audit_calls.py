@@ -133,22 +133,30 @@ def program_of(executable: bytes) -> bytes:
 
 
 def exec_of(
-    event: KernelEvent, wall_minus_boot_ns: int, *, start_ns: int | None = None
+    event: KernelEvent,
+    wall_minus_boot_ns: int,
+    *,
+    call: Call | None = None,
+    start_ns: int | None = None,
 ) -> ProcessRecord | None:
     """Return the program that an event's execve started; None when it is none, or failed.
 
     Args:
         event: whole.
         wall_minus_boot_ns: wall clock minus boot clock; records bear wall time.
+        call: its system call, when it is known already.
         start_ns: when the process was forked (boot clock), where that is known: audit does not
             say it. Else it is taken to begin here.
     """
-    executes = event.first("EXECVE")
-    call = call_of(event) if executes is not None else None
+    if event.first("EXECVE") is None:
+        return None
+    call = call or call_of(event)
     if call is None or not call.succeeded:
         return None
     arguments, cut = arguments_of(event)
-    boot_ns = event.wall_ns - wall_minus_boot_ns
+    # Stamps are milliseconds, and a process may run several programs in one: the serial, which
+    # is less than one more, tells them apart.
+    boot_ns = event.wall_ns + event.serial % 1_000_000 - wall_minus_boot_ns
     return ProcessRecord(
         kind="exec",
         boot_ns=boot_ns,

@@ -6,7 +6,7 @@ docs/architecture.md and the proto comments for what each field means.
 
 from functools import partial
 
-from agent.names import UserNames
+from agent.names import Names
 from agent.processes import Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import maintenance, services
@@ -22,7 +22,7 @@ MOST_ANCESTORS = 16
 class Identifier:
     """Keeps the processes of this host and makes images out of records."""
 
-    def __init__(self, boot_id: str, names: UserNames) -> None:
+    def __init__(self, boot_id: str, names: Names) -> None:
         """Begin knowing nobody; feed it a snapshot first."""
         self.processes = Processes()
         self.book = SessionBook(self.processes)

@@ -1,7 +1,7 @@
 """Images: what a process runs, with who stands behind it, as the contract words it."""
 
 from agent.containers import ContainerImages
-from agent.names import UserNames
+from agent.names import Names
 from agent.owners import Owners
 from agent.processes import Process
 from agent.sensors.records import ProcessRecord
@@ -21,7 +21,7 @@ MOST_BEHIND = 1000
 class Images:
     """Makes images of one boot of this host."""
 
-    def __init__(self, boot_id: str, names: UserNames) -> None:
+    def __init__(self, boot_id: str, names: Names) -> None:
         """Name users by `names`."""
         self._boot_id, self._names = boot_id, names
         self.owners = Owners()

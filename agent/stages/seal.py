@@ -70,6 +70,15 @@ class Body:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A body of a boot that need not be this machine's current one."""
+
+    body: Body
+    boot_id: str
+    wall_minus_boot_ns: int
+
+
 class _Span:
     """From when to when events are."""
 
@@ -213,8 +222,14 @@ class Sealer:
         self._host, self._key, self.link = host, key, link
         self._compressor = zstandard.ZstdCompressor(level=3)
 
-    def seal(self, body: Body, wall_minus_boot_ns: int) -> delivery.SealedBatch:
-        """Return `body` as the next batch of the chain; the chain moves on."""
+    def seal(self, body: Body, wall_minus_boot_ns: int, boot_id: str = "") -> delivery.SealedBatch:
+        """Return `body` as the next batch of the chain; the chain moves on.
+
+        Args:
+            body: what happened.
+            wall_minus_boot_ns: wall clock minus boot clock.
+            boot_id: in which boot; "" in the one the host is in.
+        """
         header = delivery.BatchHeader(
             host_id=self._host.host_id,
             chain_id=self.link.chain_id,
@@ -226,7 +241,7 @@ class Sealer:
             sealed_time=clock.to_timestamp(clock.wall_ns()),
             first_event_time=clock.to_timestamp(body.first_ns),
             last_event_time=clock.to_timestamp(body.last_ns),
-            boot_id=self._host.boot_id,
+            boot_id=boot_id or self._host.boot_id,
             wall_minus_boot_ns=wall_minus_boot_ns,
             herd=self._host.herd,
             origin=self._host.origin,

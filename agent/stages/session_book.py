@@ -36,6 +36,11 @@ class SessionBook:
         self.login_changes: list[LoginChange] = []
         """What was noticed and not told yet."""
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there may be something to tell."""
+        return bool(self._told or self.login_changes)
+
     def news(self, now_ns: int = 1 << 62) -> Iterator[tuple[int, Process | None, Session, bool]]:
         """Yield and forget (boot ns, process, session, ended) for sessions that have news.
 
@@ -100,6 +105,11 @@ class SessionBook:
             and len(self.login_changes) < MOST_CHANGES
         ):
             self.login_changes.append(LoginChange(boot_ns, writer, before, now))
+
+    def take_login_changes(self) -> list[LoginChange]:
+        """Return, and forget, the changes that were kept to be told."""
+        changes, self.login_changes = self.login_changes, []
+        return changes
 
     def follow_preexisting(
         self, process: Process, record: ProcessRecord, parent: Process | None

@@ -65,8 +65,8 @@ def test_records_out_of_order_give_the_same_events_as_in_order(shared_data):
 def test_a_single_record_is_an_event_at_once_and_a_call_at_its_end():
     assembler = Assembler()
     assert [event.serial for event in assembler.add(record(1, "USER_LOGIN"))] == [1]
-    assert assembler.add(record(2)) == []
-    assert assembler.add(record(2, "PATH")) == []
+    assert assembler.add(record(2)) == ()
+    assert assembler.add(record(2, "PATH")) == ()
     (event,) = assembler.add(record(2, "EOE"))
     assert [each.kind for each in event.records] == ["SYSCALL", "PATH", "EOE"]
 
@@ -74,7 +74,7 @@ def test_a_single_record_is_an_event_at_once_and_a_call_at_its_end():
 def test_events_without_an_end_are_whole_when_time_and_events_passed_them():
     assembler = Assembler()
     for serial in range(FEWEST_PASSED):
-        assert assembler.add(record(serial, milliseconds=1000 + serial * 1000)) == []
+        assert assembler.add(record(serial, milliseconds=1000 + serial * 1000)) == ()
     whole = assembler.add(record(FEWEST_PASSED, milliseconds=60_000))
     assert [event.serial for event in whole] == [0]
     assert [each.serial for each in assembler.due(5_500_000_000)] == [1, 2]
@@ -82,7 +82,7 @@ def test_events_without_an_end_are_whole_when_time_and_events_passed_them():
 
 def test_a_login_waits_for_the_call_that_wrote_it():
     assembler = Assembler()
-    assert assembler.add(record(1, "LOGIN")) == []
+    assert assembler.add(record(1, "LOGIN")) == ()
     assembler.add(record(1, "SYSCALL"))
     (event,) = assembler.add(record(1, "EOE"))
     assert [each.kind for each in event.records] == ["LOGIN", "SYSCALL", "EOE"]
