@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 FACTS_S = 300.0
 PACKAGES_S = 20.0
+DAMAGE_S = 5.0
 PATIENCE_S = (2.0, 5.0, 15.0)
 """How long the self-test waits, at the first try, the second, the third."""
 _Status = events.AgentStatus
@@ -58,6 +59,7 @@ class Care:
             )
             tasks.create_task(self._every(FACTS_S, self._tell_facts))
             tasks.create_task(self._every(PACKAGES_S, self._read_packages))
+            tasks.create_task(self._every(DAMAGE_S, self._tell_damage, at_once=True))
             tasks.create_task(self._every(self._settings.status_seconds, self._running))
 
     async def _every(
@@ -85,6 +87,16 @@ class Care:
     async def _read_packages(self) -> None:
         """Learn which package owns what, when a package manager changed it."""
         await asyncio.to_thread(self._pipeline.identifier.images.owners.refresh)
+
+    def _tell_damage(self) -> None:
+        """Say which batches of the spool cannot be read any more."""
+        now = clock.boot_ns()
+        for first, last in self._spool.take_damage():
+            detail = f"Batches {first} to {last} of the spool are damaged."
+            gap = self._pipeline.gap(
+                events.Gap.CAUSE_SPOOL_DAMAGE, now, now, source="spool", detail=detail
+            )
+            self._pipeline.tell(gap)
 
     def _running(self) -> None:
         self.tell_status(_Status.STATE_RUNNING, urgent=False)

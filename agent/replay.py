@@ -83,8 +83,10 @@ class Recording:
         for path in self._files:
             end = 0
             for record in segments.read(path):
+                if record.offset > end:
+                    self._reject(f"{path.name}: {record.offset - end} bytes at {end} are no batch")
                 end = record.end
-                batch = record.batch()
+                batch = record.batch
                 header = pb.BatchHeader.FromString(batch.header)
                 try:
                     size = zstandard.frame_content_size(batch.body)

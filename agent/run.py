@@ -143,7 +143,7 @@ async def _until_settled(spool: Spool, shippers: list[Shipper]) -> None:
 
 
 def _tell_history(pipeline: Pipeline, spool: Spool) -> None:
-    """Say what is missing from before: the time without an agent, and damage of the spool."""
+    """Say what is missing from before: the time without an agent, and the spool's torn end."""
     now = clock.wall_ns()
     if spool.link.number and spool.last_event_ns < now:
         pipeline.tell(
@@ -155,9 +155,6 @@ def _tell_history(pipeline: Pipeline, spool: Spool) -> None:
                 "The agent did not run.",
             )
         )
-    for first, last in spool.damaged:
-        detail = f"Batches {first} to {last} of the spool are damaged."
-        pipeline.tell(_gap(events.Gap.CAUSE_SPOOL_DAMAGE, now, now, "spool", detail))
     if spool.torn_bytes:
         detail = f"{spool.torn_bytes} bytes at the end of the spool were torn and are left out."
         pipeline.tell(

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from grpc import aio
 
-from agent.spool import Spool
+from agent.spool import Evicted, Spool
 from chassis import clock
 from chassis.channel import Channel
 from chassis.counters import Counter
@@ -165,35 +165,34 @@ class Shipper:
         return number
 
     async def _batches(self, call: Any, window: "_Window", number: int) -> None:
-        name = self._receiver.name
-        for hole in self._spool.holes(name, number):
-            await self._give_up(call, hole.first, hole.last, hole.event_count)
-        number = max(number, self._spool.first)
         while True:
             batch = self._spool.read(number)
             if batch is not None:
                 await window.enter(number)
                 await self._write(call, pb.AgentMessage(batch=batch))
                 number += 1
-            elif number <= self._spool.link.number:
-                # Evicted, or damaged, while the stream was open.
-                upper = number
-                while upper < self._spool.link.number and self._spool.read(upper + 1) is None:
-                    upper += 1
-                for hole in self._spool.holes(name, upper + 1):
-                    await self._give_up(call, hole.first, hole.last, hole.event_count)
-                await self._give_up(call, number, upper, 0)
-                number = upper + 1
+            elif hole := self._spool.missing(self._receiver.name, number):
+                await self._give_up(call, hole)
+                number = hole.last + 1
             else:
                 self._more.clear()
                 if number > self._spool.link.number:
                     await self._more.wait()
 
-    async def _give_up(self, call: Any, first: int, last: int, event_count: int) -> None:
+    async def _give_up(self, call: Any, hole: Evicted) -> None:
         dropped = pb.Dropped(
-            chain_id=self._spool.chain_id, first=first, last=last, event_count=event_count
+            chain_id=self._spool.chain_id,
+            first=hole.first,
+            last=hole.last,
+            event_count=hole.event_count,
         )
-        log.warning("batches given up", receiver=self._receiver.name, first=first, last=last)
+        log.warning(
+            "batches given up",
+            receiver=self._receiver.name,
+            first=hole.first,
+            last=hole.last,
+            events=hole.event_count,
+        )
         await self._write(call, pb.AgentMessage(dropped=dropped))
 
     async def _receipts(self, call: Any, window: "_Window") -> None:

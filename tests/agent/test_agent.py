@@ -162,7 +162,7 @@ def _bodies(spool: Path) -> bytes:
     from agent import segments
 
     return b"".join(
-        zstandard.ZstdDecompressor().decompress(record.batch().body)
+        zstandard.ZstdDecompressor().decompress(record.batch.body)
         for path in sorted(spool.glob("*.seg"))
         for record in segments.read(path)
     )

@@ -102,7 +102,8 @@ async def test_no_more_than_the_window_is_under_way(spool, tls):
 
 async def test_what_the_spool_gave_up_is_told(spool, tls):
     append(spool, 5)
-    del spool._entries[1], spool._entries[2]
+    for number in (1, 2):
+        spool._shelf.find(number)[0].forget(number)
     receiver = Receiver()
     async with receiver.serve(tls.identity("store")) as server, shipping(spool, server.port, tls):
         await receiver.until(lambda: spool.cursors["store"] == 5)
