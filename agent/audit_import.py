@@ -27,7 +27,11 @@ from nightherd.event.v1 import event_pb2 as events
 
 _ROUND: Final = 512
 """Events handled together: what sudo was asked for and whose rights it gave are several."""
-_QUIET: Final = frozenset(("SYSCALL", "EXECVE", "CWD", "PATH", "PROCTITLE", "EOE", "SOCKADDR"))
+_ROUND_RECORDS: Final = 8192
+_TELLS: Final = frozenset(("EXECVE", "PATH", "SOCKADDR"))
+"""Types of records that say what a system call did."""
+_SUCCESS: Final = b" success=yes "
+_SUCCESS_WITHIN: Final = 80
 _OPENS: Final = frozenset(("LOGIN", "USER_START", "USER_LOGIN"))
 _CLOSES: Final = frozenset(("USER_END", "USER_LOGOUT", "CRED_DISP"))
 _SPEAKS: Final = TOLD | LOGGED | _OPENS | _CLOSES
@@ -46,6 +50,7 @@ class AuditImport:
         self._collector = Collector()
         self._files = FileChanges()
         self._names = LoggedNames()
+        self._ready: list[Part] = []
         self._now = 0
         self.used = 0
         """Records that are in events."""
@@ -64,15 +69,23 @@ class AuditImport:
     def parts(self, records: Iterable[AuditRecord]) -> Iterator[Part]:
         """Yield batches; `used` and the other counts are right at the end."""
         waiting: list[KernelEvent] = []
+        held = 0
         add = self._assembler.add
         for record in records:
             if whole := add(record):
                 waiting += whole
-                if len(waiting) >= _ROUND:
-                    yield from self._round(waiting)
-                    waiting = []
-        yield from self._round([*waiting, *self._assembler.finish()])
-        yield from self._end_boot()
+                held += len(whole[0].records)
+                if len(waiting) >= _ROUND or held >= _ROUND_RECORDS:
+                    self._round(waiting)
+                    waiting, held = [], 0
+                    yield from self._take_ready()
+        self._round([*waiting, *self._assembler.finish()])
+        self._end_boot()
+        yield from self._take_ready()
+
+    def _take_ready(self) -> list[Part]:
+        ready, self._ready = self._ready, []
+        return ready
 
     def summary(self, read: int, rejected: int) -> str:
         """Return what became of `read` records, of which `rejected` were none, for people."""
@@ -87,12 +100,12 @@ class AuditImport:
             + (f"\nwithout an event of ours: {kinds}" if kinds else "")
         )
 
-    def _round(self, whole: list[KernelEvent]) -> Iterator[Part]:
+    def _round(self, whole: list[KernelEvent]) -> None:
         targets = targets_of(record for event in whole for record in event.records)
         unused = self.unused
         for event in whole:
             if event.boot != self._boot:
-                yield from self._end_boot()
+                self._end_boot()
                 self._begin_boot(event.boot)
             self._now = now = event.wall_ns
             self._identifier.begin_tick(0, now)
@@ -103,42 +116,35 @@ class AuditImport:
                 continue
             self.used += len(event.records)
             for each in made:
-                yield from self._add(each)
+                self._add(each)
             if self._identifier.book.has_news:
                 for session in self._sessions(now):
-                    yield from self._add(session)
+                    self._add(session)
         for each in [*self._files.due(self._now), *self._gap(self._now - WAIT_NS)]:
-            yield from self._add(each)
+            self._add(each)
         self._identifier.forget(self._now)
 
     def _told(self, event: KernelEvent, targets: Targets) -> list[Made] | None:
         """Return what an event tells; None when that is nothing that we have a word for."""
+        kinds = {record.kind for record in event.records}
+        speaks = not kinds.isdisjoint(_SPEAKS)
         made: list[Made] = []
         told = False
-        call = call_of(event)
-        if call is not None:
-            told = self._called(event, call, made)
-        for record in event.records:
-            if record.kind not in _QUIET and record.kind in _SPEAKS:
-                told = self._spoken(record, event, targets, made) or told
+        if "SYSCALL" in kinds and not kinds.isdisjoint(_TELLS) and _may_tell(event, kinds):
+            call = call_of(event)
+            told = call is not None and self._called(event, call, kinds, made)
+        if speaks:
+            for record in event.records:
+                if record.kind in _SPEAKS:
+                    told = self._spoken(record, event, kinds, targets, made) or told
         return made if made or told else None
 
-    def _called(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
+    def _called(self, event: KernelEvent, call: Call, kinds: set[str], made: list[Made]) -> bool:
         """Tell what a system call did; whether it did something."""
-        record = event.first("SYSCALL")
-        if record is not None:
+        for record in event.all("SYSCALL"):
             self._names.learn(record.text)
-        before = self._identifier.processes.get(call.pid)
-        image = before.known_image if before is not None else None
-        executed = self._processes.executed(event, call)
-        if executed is not None:
-            process, program = executed
-            if image is not None:
-                made += self._files.ended(image.exec_id)
-            told = self._event(event.wall_ns)
-            told.exec.requested_path = program.requested_path
-            made.append(Made(process.image, told, kind="exec"))
-            return True
+        if "EXECVE" in kinds:
+            return self._executed(event, call, made)
         connection = connection_of(event, call)
         if connection is not None:
             told = self._event(event.wall_ns)
@@ -158,15 +164,30 @@ class AuditImport:
                 made.append(full)
         return True
 
+    def _executed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
+        before = self._identifier.processes.get(call.pid)
+        image = before.known_image if before is not None else None
+        executed = self._processes.executed(event, call)
+        if executed is None:
+            return False
+        process, program = executed
+        if image is not None and len(self._files):
+            made += self._files.ended(image.exec_id)
+        told = self._event(event.wall_ns)
+        told.exec.requested_path = program.requested_path
+        made.append(Made(process.image, told, kind="exec"))
+        return True
+
     def _spoken(
         self,
         record: AuditRecord,
         event: KernelEvent,
+        kinds: set[str],
         targets: Targets,
         made: list[Made],
     ) -> bool:
         """Tell what a record of its own says; whether it is something."""
-        call = event.first("SYSCALL")
+        call = event.first("SYSCALL") if "SYSCALL" in kinds else None
         if call is not None:
             # Who did it stands there: most of the kernel's records do not say it.
             record = AuditRecord(
@@ -219,19 +240,19 @@ class AuditImport:
             )
             yield Made(None, event)
 
-    def _end_boot(self) -> Iterator[Part]:
+    def _end_boot(self) -> None:
         for each in (*self._files.all(), *self._sessions(_EVER), *self._gap()):
-            yield from self._add(each)
-        yield from self._sealable()
+            self._add(each)
+        self._sealable()
 
-    def _add(self, made: Made) -> Iterator[Part]:
+    def _add(self, made: Made) -> None:
         self.events += 1
         if self._collector.add(made, self._now):
-            yield from self._sealable()
+            self._sealable()
 
-    def _sealable(self) -> Iterator[Part]:
+    def _sealable(self) -> None:
         if len(self._collector):
-            yield Part(self._collector.take(), self._boot_id, 0)
+            self._ready.append(Part(self._collector.take(), self._boot_id, 0))
 
     @staticmethod
     def _event(wall_ns: int) -> events.Event:
@@ -239,3 +260,13 @@ class AuditImport:
         event.attribution = _KNOWN
         event.event_time.seconds, event.event_time.nanos = divmod(wall_ns, clock.NS)
         return event
+
+
+def _may_tell(event: KernelEvent, kinds: set[str]) -> bool:
+    """Whether a call may have done something; most that fail need not be read."""
+    if "SOCKADDR" in kinds:  # a connection in progress is called a failure
+        return True
+    record = event.first("SYSCALL")
+    return record is not None and (
+        _SUCCESS in record.text[:_SUCCESS_WITHIN] or not record.text.startswith(b"arch=")
+    )

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from agent.sensors.records import AuditRecord
 
-MOST_LINE_BYTES: Final = 64 << 10
+MOST_LINE_BYTES: Final = 32 << 10
 """The kernel's records are shorter than 9 KiB; names that auditd adds may double it."""
 MOST_KINDS: Final = 2000
 """Types of records that are told apart; some 200 exist."""

@@ -10,6 +10,8 @@ _SEPARATOR: Final = b"\x1d"
 _NUMBER = re.compile(rb"\b(auid|uid|euid|id)=(\d{1,10})\b")
 _NAME = re.compile(rb'\b(AUID|UID|EUID|ID)="([^"]{1,256})"')
 MOST: Final = 100_000
+MOST_SEEN: Final = 10_000
+MOST_SEEN_BYTES: Final = 1024
 
 
 class LoggedNames:
@@ -33,9 +35,10 @@ class LoggedNames:
         numbers = text[max(text.find(b" auid="), 0) :][:64]
         if (numbers, names) in self._seen:
             return
-        if len(self._seen) >= MOST:
+        if len(self._seen) >= MOST_SEEN:
             self._seen.clear()
-        self._seen.add((numbers, names))
+        if len(names) <= MOST_SEEN_BYTES:
+            self._seen.add((numbers, names))
         said = dict(_NAME.findall(names))
         for word, number in _NUMBER.findall(text[:at]):
             name = said.get(word.upper(), b"")

@@ -23,8 +23,10 @@ FEWEST_PASSED: Final = 16
 """Events that must have begun since: on a quiet host two seconds are a record or two."""
 MOST_OPEN: Final = 512
 """Events that may wait for more records; then the oldest is taken for whole."""
-MOST_RECORDS: Final = 4096
+MOST_RECORDS: Final = 1024
 """Records of one event: 2 MiB of arguments are some hundred."""
+MOST_HELD: Final = 16_384
+"""Records of all events that wait; then too the oldest is taken for whole."""
 MOST_HOLES: Final = 64
 MOST_MISSING: Final = 1 << 24
 """A larger step in serials is another boot, not a loss."""
@@ -88,6 +90,7 @@ class Assembler:
         self._wait_ns = wait_ns
         self._order: deque[KernelEvent] = deque()
         self._open: dict[tuple[int, int], KernelEvent] = {}
+        self._held = 0
         self._last = KernelEvent(AuditRecord("", -1, -1))
         self._expected: int | None = None
         self._before_ns = 0
@@ -108,19 +111,20 @@ class Assembler:
             self._last = event = self._event(record)
         else:
             event.records.append(record)
+        self._held += 1
         if kind == _END or len(event.records) >= MOST_RECORDS:
             event.whole = True
             self._open.pop((event.wall_ns, event.serial), None)
-        elif not event.whole and len(self._order) <= FEWEST_PASSED:
+        elif not event.whole and len(self._order) <= FEWEST_PASSED and self._held <= MOST_HELD:
             return ()
         head = self._order[0]
-        if (
-            head.whole
-            or record.wall_ns - head.wall_ns > self._wait_ns
-            or len(self._order) > MOST_OPEN
-        ):
+        if head.whole or record.wall_ns - head.wall_ns > self._wait_ns or self._too_many:
             return self._closed(record.wall_ns, FEWEST_PASSED)
         return ()
+
+    @property
+    def _too_many(self) -> bool:
+        return len(self._order) > MOST_OPEN or self._held > MOST_HELD
 
     def _event(self, record: AuditRecord) -> KernelEvent:
         """Return the event that a record belongs to, with the record in it."""
@@ -151,6 +155,7 @@ class Assembler:
             event.whole = True
         self._order.clear()
         self._open.clear()
+        self._held = 0
         return events
 
     def lost(self, before_ns: int = 1 << 63) -> list[Hole]:
@@ -174,11 +179,12 @@ class Assembler:
             head = order[0]
             if not head.whole:
                 passed = head.wall_ns < old_ns and len(order) > fewest
-                if not passed and len(order) <= MOST_OPEN:
+                if not passed and not self._too_many:
                     break
                 head.whole = True
                 self._open.pop((head.wall_ns, head.serial), None)
             events.append(order.popleft())
+            self._held -= len(head.records)
         return events
 
     def _follow(self, serial: int, wall_ns: int) -> None:

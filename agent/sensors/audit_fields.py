@@ -46,19 +46,16 @@ _UNTRUSTED: Final = frozenset(
 """Fields the format writes in hexadecimal when their text needs it."""
 
 
+def _unquoted(raw: bytes) -> bytes:
+    return raw[1:-1] if len(raw) > 1 and raw[-1:] == raw[:1] else raw[1:]
+
+
 def text_of(raw: bytes) -> bytes:
     """A string that the format does not trust, as it was: without quotes or hexadecimal."""
     if raw[:1] in _QUOTES:
-        return raw[1:-1] if len(raw) > 1 and raw[-1:] == raw[:1] else raw[1:]
+        return _unquoted(raw)
     if _HEX.fullmatch(raw):
         return bytes.fromhex(raw.decode("ascii"))
-    return b"" if raw in _NOTHING else raw
-
-
-def _plain(raw: bytes) -> bytes:
-    """A value that is never hexadecimal, without quotes."""
-    if raw[:1] in _QUOTES:
-        return raw[1:-1] if len(raw) > 1 and raw[-1:] == raw[:1] else raw[1:]
     return b"" if raw in _NOTHING else raw
 
 
@@ -80,6 +77,8 @@ def read(kind: str, text: bytes) -> dict[str, bytes]:
             continue
         if name in _UNTRUSTED or (kind == "EXECVE" and _ARGUMENT.fullmatch(name)):
             fields[name] = text_of(raw)
+        elif raw[:1] in _QUOTES:
+            fields[name] = _unquoted(raw)
         else:
-            fields[name] = _plain(raw)
+            fields[name] = b"" if raw in _NOTHING else raw
     return fields

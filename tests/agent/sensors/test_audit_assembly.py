@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sensors.audit_assembly import FEWEST_PASSED, MOST_OPEN, Assembler
+from agent.sensors.audit_assembly import (
+    FEWEST_PASSED,
+    MOST_HELD,
+    MOST_OPEN,
+    MOST_RECORDS,
+    Assembler,
+)
 from agent.sensors.audit_records import TYPE_NAMES, parse
 
 NUMBERS = {name: number for number, name in TYPE_NAMES.items()}
@@ -92,6 +98,18 @@ def test_no_more_than_a_bounded_number_waits():
     assembler = Assembler()
     given_back = [e.serial for serial in range(2000) for e in assembler.add(record(serial))]
     assert given_back == list(range(2000 - MOST_OPEN))
+
+
+def test_records_without_end_are_held_in_a_bounded_number():
+    assembler = Assembler()
+    most, out = 0, 0
+    for number in range(3 * MOST_HELD):
+        for event in assembler.add(record(number % 16, "PATH")):
+            out += len(event.records)
+        most = max(most, number + 1 - out)
+    assert most <= MOST_HELD + MOST_RECORDS
+    out += sum(len(event.records) for event in assembler.finish())
+    assert out == 3 * MOST_HELD
 
 
 def test_a_serial_that_comes_late_is_not_lost():
