@@ -43,6 +43,10 @@ def main() -> None:
     verify = commands.add_parser("verify-spool", help="check the chain in a spool folder")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--key", default="", help="public signing key in hex")
+    enrol = commands.add_parser("enrol", help="make this machine a host, with a one-time token")
+    enrol.add_argument("url", help="https://host:port of the enrolment program")
+    enrol.add_argument("--token", required=True, help='what enrol-token printed; "-": from stdin')
+    enrol.add_argument("--ca-sha256", required=True, help="what enrol-token printed beside it")
     parser.add_argument(settled.OPTION, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.settled is not None:
@@ -61,6 +65,10 @@ def main() -> None:
 
         print(signing_key(settings.dir).public_key().public_bytes_raw().hex())  # noqa: T201
         return
+    if arguments.command == "enrol":
+        from agent import enrol as enrolling  # noqa: PLC0415
+
+        sys.exit(enrolling.enrol(settings, arguments.url, arguments.token, arguments.ca_sha256))
     if arguments.command == "replay":
         from agent.replay import replay_files  # noqa: PLC0415
         from chassis import logs  # noqa: PLC0415

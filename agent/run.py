@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from agent import ship
+from agent import renewal, ship
 from agent.care import Care, watched_paths
 from agent.identity import signing_key
 from agent.pipeline import Pipeline
@@ -53,6 +53,7 @@ def lock(folder: Path) -> int:
 async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR0915  (wiring)
     """Watch this host until SIGTERM."""
     lock(settings.dir)
+    renewal.complete(settings.tls_dir)
     identity = Identity(settings.tls_dir)
     peer = identity.peer()
     if peer.role != "host" or (settings.herd and settings.herd != peer.herd):
@@ -87,6 +88,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
             channels.append(channel)
             shippers.append(Shipper(receiver, channel, spool, peer.host_id, version, care.obey))
     metrics = serve_metrics(settings.metrics_listen)
+    renewing = renewal.Renewing(identity, settings.enrolment) if settings.enrolment else None
     log.info(
         "watching",
         host=peer.host_id,
@@ -112,6 +114,8 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         for task in done:
             task.result()
     finally:
+        if renewing is not None:
+            renewing.stop()
         caring.cancel()
         care.stop()
         for task in (ticking, caring):

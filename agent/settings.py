@@ -26,6 +26,12 @@ class Settings(Common):
     store: str = Field(default="", description="host:port of the store; empty: do not ship there")
     detector: str = Field(default="", description="host:port of the detector; empty: do not ship")
     modeler: str = Field(default="", description="host:port of the modeler; empty: do not ship")
+    enrolment: str = Field(
+        default="",
+        pattern=r"^(https://[^/?#\s]+/?)?$",
+        description="https://host:port of the enrolment program, where the agent renews its "
+        "certificate; empty: somebody else replaces the files",
+    )
     level: Literal["auto", "full", "poll"] = Field(
         default="auto", description="what to try: auto, full, poll"
     )

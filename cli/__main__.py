@@ -115,6 +115,17 @@ def verify(home: Path | None, hosts: tuple[str, ...], spool: Path | None) -> Non
     sys.exit(verify_spool(spool) if spool else verify_hosts(_home(home), hosts))
 
 
+@main.command("enrol-token")
+@HOME
+@click.option("--herd", default="default", show_default=True, help="Herd of the new host.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True)
+def enrol_token(home: Path | None, herd: str, hours: float) -> None:
+    """Print a token that enrols one host, once; and the authority's fingerprint."""
+    from cli.enrol import print_token
+
+    sys.exit(print_token(_home(home), herd, hours))
+
+
 @main.command()
 @HOME
 def status(home: Path | None) -> None:
