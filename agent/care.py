@@ -1,16 +1,15 @@
 """What the agent does beside its loop: facts, status, self-test, directives."""
 
 import asyncio
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import structlog
 
 from agent.cloud import CloudFacts
+from agent.cost import Cost
 from agent.hostfacts import read_facts
 from agent.pipeline import Pipeline
 from agent.selftest import Canary
@@ -27,6 +26,8 @@ log = structlog.get_logger()
 FACTS_S = 300.0
 PACKAGES_S = 20.0
 DAMAGE_S = 5.0
+MOST_ASKED, MOST_PATH_BYTES = 1000, 4096
+"""Of the paths that a receiver wants to have watched."""
 PATIENCE_S = (2.0, 5.0, 15.0)
 """How long the self-test waits, at the first try, the second, the third."""
 _Status = events.AgentStatus
@@ -38,7 +39,7 @@ class Care:
     """Looks after one agent."""
 
     def __init__(
-        self, settings: "Settings", pipeline: Pipeline, spool: Spool, version: str
+        self, settings: "Settings", pipeline: Pipeline, spool: Spool, cost: Cost, version: str
     ) -> None:
         """Look after `pipeline`."""
         self._settings, self._pipeline, self._spool = settings, pipeline, spool
@@ -47,7 +48,7 @@ class Care:
         self._facts: events.HostFacts | None = None
         self._passed = self._fallen = False
         self._canaries = settings.dir / "canary"
-        self._own = psutil.Process()
+        self._cost = cost
 
     async def run(self) -> None:
         """Begin, then care until cancelled; the last status is written by `stop`."""
@@ -103,20 +104,15 @@ class Care:
 
     def tell_status(self, state: "_Status.State.ValueType", *, urgent: bool = True) -> None:
         """Say how the agent fares."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         sensors = self._pipeline.sensors
         status = _Status(
             state=state,
             level=_LEVELS[sensors.level],
             not_seen=sensors.not_seen,
             agent_version=self._version,
-            rss_bytes=self._own.memory_info().rss,
-            cpu_ms=int((usage.ru_utime + usage.ru_stime) * 1000),
-            events=self._pipeline.event_count,
-            lost=self._pipeline.lost_count,
-            spool_bytes=self._spool.size_bytes,
             self_test_passed=self._passed,
         )
+        self._cost.fill(status)
         self._pipeline.tell(events.Event(agent_status=status), urgent=urgent)
 
     def stop(self) -> None:
@@ -184,12 +180,17 @@ class Care:
 
     def obey(self, directive: delivery.Directive) -> None:
         """Do what a receiver asks."""
-        if directive.watch_paths:
-            paths = [*directive.watch_paths, bytes(self._canaries), *_configured(self._settings)]
+        asked = [path for path in directive.watch_paths if _can_be_watched(path)]
+        if asked:
+            paths = [*asked[:MOST_ASKED], bytes(self._canaries), *_configured(self._settings)]
             self._pipeline.watch_list = self._pipeline.watch_list.with_paths(paths)
             self._pipeline.sensors.watch(self._pipeline.watch_list)
         if directive.level in _NAMES:
             self.switch(_NAMES[directive.level], ["The backend asked for this level."])
+
+
+def _can_be_watched(path: bytes) -> bool:
+    return path.startswith(b"/") and b"\0" not in path and len(path) <= MOST_PATH_BYTES
 
 
 def watched_paths(settings: "Settings") -> list[bytes]:

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from agent import renewal, ship
 from agent.care import Care, watched_paths
+from agent.cost import Cost
 from agent.identity import signing_key
 from agent.pipeline import Pipeline
 from agent.sensors import folders, open_sensors, watchlist
@@ -76,7 +77,8 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
     pipeline = Pipeline(
         sensors, watch_list, spool, sealer, wake, Budgets(settings.service_events_per_second)
     )
-    care = Care(settings, pipeline, spool, version)
+    cost = Cost(pipeline, spool, shippers)
+    care = Care(settings, pipeline, spool, cost, version)
     channels = []
     for receiver, address in (
         (ship.STORE, settings.store),
@@ -86,7 +88,10 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         if address:
             channel = Channel(address, identity, receiver.name)
             channels.append(channel)
-            shippers.append(Shipper(receiver, channel, spool, peer.host_id, version, care.obey))
+            shippers.append(
+                Shipper(receiver, channel, spool, peer.host_id, version, care.obey, pipeline.limit)
+            )
+    cost.serve()
     metrics = serve_metrics(settings.metrics_listen)
     renewing = renewal.Renewing(identity, settings.enrolment) if settings.enrolment else None
     log.info(

@@ -275,7 +275,7 @@ class Translator:
 
     def _lost(self, record: LossRecord) -> None:
         counted = record.lost is not None
-        self._output.lost(record.lost or 0)
+        self._output.lost(record.lost or 0, record.source)
         self._output.tell(
             self._output.gap(
                 _Gap.CAUSE_KERNEL_DROP if counted else _Gap.CAUSE_OVERFLOW,

@@ -154,6 +154,7 @@ def _list(home: Path | None, path: str, columns: list[str], form: str, **query: 
 def hosts(home: Path | None, output: str, limit: int, offset: int) -> None:
     """List watched hosts."""
     columns = ["hostID", "hostname", "herd", "level", "connected", "lastSeen", "gaps", "events"]
+    columns += ["behindStore", "spoolBytes", "agentRssBytes", "agentCpuMs"]
     _list(home, "nightherd/hosts", columns, output, limit=limit, offset=offset)
 
 

@@ -17,6 +17,8 @@ URGENT_NS = 100_000_000
 LINGER_NS = 10_000_000_000
 MOST_EVENTS = 500
 MOST_BYTES = 256 << 10
+LEAST_BYTES = 4 << 10
+"""A receiver that takes less is not heeded: every event would be a batch."""
 BODY_FORMAT = 1
 
 
@@ -107,6 +109,7 @@ class Collector:
     def __init__(self) -> None:
         """Begin empty."""
         self._repeats = Repeats()
+        self._most_bytes = MOST_BYTES
         self._begin()
 
     def _begin(self) -> None:
@@ -144,7 +147,12 @@ class Collector:
             content = event.SerializeToString()
             self._events.append(content)
             self._bytes += len(content)
-        return self._bytes >= MOST_BYTES or len(self._events) >= MOST_EVENTS
+        return self.full
+
+    def limit(self, body_size_bytes: int) -> None:
+        """Keep bodies below what a receiver takes: half of it, as an event comes on top."""
+        if body_size_bytes > 0:
+            self._most_bytes = min(self._most_bytes, max(body_size_bytes // 2, LEAST_BYTES))
 
     def _place(self, image: events.Image) -> int:
         found = self._places.get(image.exec_id)
@@ -163,7 +171,7 @@ class Collector:
     @property
     def full(self) -> bool:
         """Whether nothing more should be added before it is sealed."""
-        return len(self._events) >= MOST_EVENTS or self._bytes >= MOST_BYTES
+        return self._bytes >= self._most_bytes or len(self._events) >= MOST_EVENTS
 
     def due(self, boot_ns: int) -> bool:
         """Whether what is collected should be sealed now."""

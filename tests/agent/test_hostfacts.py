@@ -33,7 +33,7 @@ def etc(tmp_path, monkeypatch):
 
 def care(folder, **settings):
     told = Told()
-    return Care(Settings(dir=folder, cloud="none", **settings), told, None, "0"), told.facts
+    return Care(Settings(dir=folder, cloud="none", **settings), told, None, None, "0"), told.facts
 
 
 def test_facts_are_read_from_the_host(etc):
