@@ -32,6 +32,7 @@ PATIENCE_S = (2.0, 5.0, 15.0)
 """How long the self-test waits, at the first try, the second, the third."""
 _Status = events.AgentStatus
 _LEVELS = {"full": events.LEVEL_FULL, "audit": events.LEVEL_AUDIT, "poll": events.LEVEL_POLL}
+_BELOW = {"full": "audit", "audit": "poll"}
 _NAMES = {value: name for name, value in _LEVELS.items()}
 
 
@@ -47,6 +48,8 @@ class Care:
         self._cloud = CloudFacts(settings.cloud, settings.cloud_url)
         self._facts: events.HostFacts | None = None
         self._passed = self._fallen = False
+        self._wanted: str = settings.level
+        self._missing: list[str] = []
         self._canaries = settings.dir / "canary"
         self._cost = cost
 
@@ -122,10 +125,19 @@ class Care:
     async def _test(self) -> None:
         """Test that the level works; one that does not is left, and tried again next time."""
         if self._fallen:
-            self.switch("auto", [])
+            self.switch(self._wanted, [])
             self._fallen = False
+        while not await self._works():
+            below = _BELOW.get(self._pipeline.sensors.level)
+            if below is None:
+                return
+            self._fallen = True
+            self.switch(below, self._missing)
+
+    async def _works(self) -> bool:
+        """Run the self-test of this level, and tell what it shows."""
         began = clock.boot_ns()
-        missing = await self._canary()
+        self._missing = missing = await self._canary()
         sensors = self._pipeline.sensors
         changed = self._passed != (not missing)
         self._passed = not missing
@@ -133,7 +145,7 @@ class Care:
             if changed:
                 self.tell_status(_Status.STATE_RUNNING)
             log.info("self-test passed", sensing=sensors.level)
-            return
+            return True
         log.error("self-test failed", sensing=sensors.level, missing=missing)
         self._pipeline.tell(
             self._pipeline.gap(
@@ -144,18 +156,16 @@ class Care:
                 detail=" ".join(missing),
             )
         )
-        if sensors.level == "full":
-            self._fallen = True
-            self.switch("poll", missing)
-        else:
+        if sensors.level not in _BELOW:
             sensors.not_seen = [*dict.fromkeys([*sensors.not_seen, *missing])]
             self.tell_status(_Status.STATE_RUNNING)
+        return False
 
     async def _canary(self) -> list[str]:
         """Run the self-test until it passes, more patiently each time: a busy host is not blind."""
         missing: list[str] = []
         for patience_s in PATIENCE_S:
-            canary = Canary(self._canaries, whole=self._pipeline.sensors.level == "full")
+            canary = Canary(self._canaries, whole=self._pipeline.sensors.level != "poll")
             self._pipeline.witness = canary
             try:
                 missing = await canary.run(patience_s)
@@ -168,7 +178,7 @@ class Care:
     def switch(self, level: str, why: list[str]) -> None:
         """Work at another level from now on."""
         old = self._pipeline.sensors
-        if level not in ("full", "poll", "auto") or old.level == level:
+        if old.level == level:
             return
         began = time.monotonic()
         old.close()
@@ -186,7 +196,8 @@ class Care:
             self._pipeline.watch_list = self._pipeline.watch_list.with_paths(paths)
             self._pipeline.sensors.watch(self._pipeline.watch_list)
         if directive.level in _NAMES:
-            self.switch(_NAMES[directive.level], ["The backend asked for this level."])
+            self._wanted = _NAMES[directive.level]
+            self.switch(self._wanted, ["The backend asked for this level."])
 
 
 def _can_be_watched(path: bytes) -> bool:

@@ -32,8 +32,8 @@ class Settings(Common):
         description="https://host:port of the enrolment program, where the agent renews its "
         "certificate; empty: somebody else replaces the files",
     )
-    level: Literal["auto", "full", "poll"] = Field(
-        default="auto", description="what to try: auto, full, poll"
+    level: Literal["auto", "full", "audit", "poll"] = Field(
+        default="auto", description="the best to try: auto (full), full, audit, poll"
     )
     herd: str = Field(default="", description="must be the certificate's herd; empty: take that")
     cluster: str = Field(default="", description="cluster this host belongs to")

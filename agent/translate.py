@@ -12,6 +12,7 @@ from agent.output import Output
 from agent.packages import Packages
 from agent.processes import Process
 from agent.sensors.records import (
+    UNKNOWN_STATUS,
     AuditRecord,
     FileRecord,
     LossRecord,
@@ -153,7 +154,9 @@ class Translator:
     def _exited(self, record: ProcessRecord, image: events.Image, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
         status, told = record.exit_status, event.exit
-        if status & 0x7F:
+        if status == UNKNOWN_STATUS:
+            told.SetInParent()
+        elif status & 0x7F:
             told.signal = status & 0x7F
         else:
             told.code = status >> 8 & 0xFF
@@ -169,11 +172,15 @@ class Translator:
             self._waiting.append(record)
             return
         process = self._identifier.processes.who(record.pid)
+        exact = record.exact
+        if process is None:
+            # Where forks are not told, whoever only forked is still there to be looked at.
+            exact, process = False, self._identifier.unseen(record.pid, now)
         if process is None:
             self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
             return
         several = self._identifier.images_this_tick(process)
-        sure = record.exact and not several
+        sure = exact and not several
         self._collect(
             record,
             self._identifier.images.refresh(process),
