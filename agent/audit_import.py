@@ -126,6 +126,8 @@ class AuditImport:
 
     def _told(self, event: KernelEvent, targets: Targets) -> list[Made] | None:
         """Return what an event tells; None when that is nothing that we have a word for."""
+        if len(event.records) == 1 and event.records[0].kind not in _SPEAKS:
+            return None  # of a call, the further records say what it did
         kinds = {record.kind for record in event.records}
         speaks = not kinds.isdisjoint(_SPEAKS)
         made: list[Made] = []

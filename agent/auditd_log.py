@@ -68,9 +68,11 @@ class AuditdLog:
         kinds: dict[bytes, str] = {}
         stamp, wall_ns, serial = b"", 0, 0
         match = _LINE.match
-        for number, whole in enumerate(_lines(file), 1):
-            line = self._own(name, number, whole) if whole.startswith(b"node=") else whole
+        for number, line in enumerate(_lines(file), 1):
             found = match(line)
+            if found is None and line.startswith(b"node="):
+                line = self._own(name, number, line)  # noqa: PLW2901  (what is left of it)
+                found = match(line)
             if found is None or len(line) > MOST_LINE_BYTES:
                 self._no_record(name, number, line)
                 continue

@@ -98,16 +98,29 @@ class LoggedProcesses:
         else:
             self._hear_of(pid, wall_ns)
         if opens and session != UNSET_ID:
-            record = _record(
-                wall_ns,
-                pid=pid,
-                ppid=known.parent_pid,
-                login_user_id=_id(fields, "auid"),
-                session_id=session,
-                terminal=_terminal(fields),
-            )
-            self._identifier.book.follow(known, record, known, pid)
+            self._joins(known, fields, session, wall_ns)
         return known
+
+    def _joins(
+        self, process: Process, fields: Mapping[str, bytes], session: int, wall_ns: int
+    ) -> None:
+        terminal = _terminal(fields)
+        joined = process.session
+        if (
+            joined is not None
+            and joined.session_id == session
+            and (joined.terminal or not terminal)
+        ):
+            return
+        record = _record(
+            wall_ns,
+            pid=process.pid,
+            ppid=process.parent_pid,
+            login_user_id=_id(fields, "auid"),
+            session_id=session,
+            terminal=terminal,
+        )
+        self._identifier.book.follow(process, record, process, process.pid)
 
     def closes(self, fields: Mapping[str, bytes], process: Process, wall_ns: int) -> bool:
         """End the session that `process` led, when the record is about that; whether it did."""

@@ -7,38 +7,30 @@ sealed into a chain of the import's own, so that the store can prove the import 
 import argparse
 import asyncio
 import gc
-import hashlib
 import json
 import os
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Final, Protocol
 
 import structlog
-import zstandard
 
-from agent import segments, ship
-from agent.audit_import import AuditImport
-from agent.auditd_log import AuditdLog
+from agent import ship
 from agent.identity import signing_key
+from agent.recordings import FORMATS, digest_of, seal
 from agent.run import lock
 from agent.settings import Settings
 from agent.ship import Shipper
 from agent.spool import Spool
-from agent.stages.seal import Body, Host, Part, Sealer
+from agent.stages.seal import Host, Sealer
 from chassis import clock
 from chassis.channel import Channel
 from chassis.tls import Identity
 from nightherd.event.v1 import delivery_pb2 as pb
-from nightherd.event.v1 import event_pb2 as events
 
 log = structlog.get_logger()
-MOST_BODY_BYTES = 4 << 20
 PROGRESS_S = 1.0
 MOST_SHOWN = 20
 """Rejects of which people are told one by one."""
@@ -60,78 +52,6 @@ class Rejects:
             print(f"replay: not taken: {why}", file=sys.stderr)  # noqa: T201
         elif self.count == MOST_SHOWN + 1:
             print("replay: further ones are only counted", file=sys.stderr)  # noqa: T201
-
-
-class Source(Protocol):
-    """Something that was recorded. The same files give the same parts."""
-
-    def parts(self) -> Iterator[Part]:
-        """Yield batches to be sealed."""
-
-    def summary(self) -> str:
-        """Return what became of what was read, a line or more; "" when there is no more to say."""
-
-
-class Recording:
-    """Segments of a spool."""
-
-    def __init__(self, files: list[Path], reject: Callable[[str], None]) -> None:
-        """Read `files`."""
-        self._files, self._reject = files, reject
-
-    def parts(self) -> Iterator[Part]:
-        """See Source."""
-        for path in self._files:
-            end = 0
-            for record in segments.read(path):
-                if record.offset > end:
-                    self._reject(f"{path.name}: {record.offset - end} bytes at {end} are no batch")
-                end = record.end
-                batch = record.batch
-                header = pb.BatchHeader.FromString(batch.header)
-                try:
-                    size = zstandard.frame_content_size(batch.body)
-                    if not 0 <= size <= MOST_BODY_BYTES:
-                        raise ValueError("its body is too large")  # noqa: TRY301
-                    raw = zstandard.ZstdDecompressor().decompress(batch.body)
-                    if hashlib.sha256(raw).digest() != header.body_hash:
-                        raise ValueError("its body is not the one that was sealed")  # noqa: TRY301
-                    body = events.EventBatch.FromString(raw)
-                except (ValueError, zstandard.ZstdError) as error:
-                    self._reject(f"{path.name}: batch {header.batch_number}: {error}")
-                    continue
-                if body.events:
-                    yield Part(Body.of(body), "", clock.wall_minus_boot_ns())
-            if path.stat().st_size > end:
-                left = path.stat().st_size - end
-                self._reject(f"{path.name}: {left} bytes at the end are no batch")
-
-    def summary(self) -> str:
-        """See Source."""
-        return ""
-
-
-class Logs:
-    """Logs of auditd."""
-
-    def __init__(self, files: list[Path], reject: Callable[[str], None]) -> None:
-        """Read `files`."""
-        self._log = AuditdLog(files, reject)
-        self._import = AuditImport(uuid.UUID(bytes=_digest(files)[:16]))
-
-    def parts(self) -> Iterator[Part]:
-        """See Source."""
-        return self._import.parts(self._log)
-
-    def summary(self) -> str:
-        """See Source."""
-        return self._import.summary(self._log.lines, self._log.rejected)
-
-
-FORMATS: Final[dict[str, Callable[[list[Path], Callable[[str], None]], Source]]] = {
-    "batches": Recording,
-    "auditd": Logs,
-}
 
 
 async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -184,7 +104,7 @@ def already_sealed(journal: Path, files: list[Path], last: int) -> int:
         begun: dict[str, int] = json.loads(journal.read_text(encoding="ascii"))
     except (OSError, ValueError):
         begun = {}
-    key = _digest(files).hex()
+    key = digest_of(files).hex()
     if key not in begun:
         begun[key] = last
         fresh = journal.with_suffix(".new")
@@ -192,14 +112,6 @@ def already_sealed(journal: Path, files: list[Path], last: int) -> int:
         fresh.replace(journal)
     following = min((at for at in begun.values() if at > begun[key]), default=last)
     return following - begun[key]
-
-
-def _digest(files: list[Path]) -> bytes:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.digest()
 
 
 async def _feed(
@@ -242,12 +154,6 @@ async def _feed(
         + (f"; {skip} batches were sealed by an earlier run" if skip else "")
     )
     return 1 if rejects.count else 0
-
-
-def seal(part: Part, sealer: Sealer, spool: Spool) -> None:
-    """Seal a part as the next batch of the chain, into the spool."""
-    batch = sealer.seal(part.body, part.wall_minus_boot_ns, part.boot_id)
-    spool.append([batch], [sealer.link])
 
 
 def _behind(spool: Spool, shippers: list[Shipper]) -> int:

@@ -118,13 +118,14 @@ class Assembler:
         elif not event.whole and len(self._order) <= FEWEST_PASSED and self._held <= MOST_HELD:
             return ()
         head = self._order[0]
-        if head.whole or record.wall_ns - head.wall_ns > self._wait_ns or self._too_many:
+        if (
+            head.whole
+            or record.wall_ns - head.wall_ns > self._wait_ns
+            or len(self._order) > MOST_OPEN
+            or self._held > MOST_HELD
+        ):
             return self._closed(record.wall_ns, FEWEST_PASSED)
         return ()
-
-    @property
-    def _too_many(self) -> bool:
-        return len(self._order) > MOST_OPEN or self._held > MOST_HELD
 
     def _event(self, record: AuditRecord) -> KernelEvent:
         """Return the event that a record belongs to, with the record in it."""
@@ -179,7 +180,7 @@ class Assembler:
             head = order[0]
             if not head.whole:
                 passed = head.wall_ns < old_ns and len(order) > fewest
-                if not passed and not self._too_many:
+                if not passed and len(order) <= MOST_OPEN and self._held <= MOST_HELD:
                     break
                 head.whole = True
                 self._open.pop((head.wall_ns, head.serial), None)

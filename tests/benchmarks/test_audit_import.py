@@ -10,7 +10,9 @@ def test_its_executions_are_executions(tmp_path):
     imported = import_files(log)
     imported.assert_nothing_vanished()
     assert imported.reading.lines == imported.making.used == count
-    assert len(imported.told("exec")) == count / 6
+    executed = imported.told("exec")
+    assert len(executed) == count / 6
+    assert [len(image.ancestors) for _, image, _ in executed[:3]] == [0, 1, 1]
     assert imported.making.lost == 0
 
 
