@@ -17,13 +17,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agent.authority import RefusedError, ask, fields, verified
 from chassis.counters import Counter
 from chassis.files import replace, settle
-from chassis.tls import CERT_FILE, KEY_FILE, Identity, issued_by, key_pem, peer_of
+from chassis.tls import (
+    CERT_FILE,
+    KEY_FILE,
+    NEXT_KEY_FILE,
+    Identity,
+    issued_by,
+    key_pem,
+    peer_of,
+)
 
 log = structlog.get_logger()
 renewals = Counter("nightherd_agent_renewals", "Tries to renew the certificate", ["outcome"])
 
 CONTEXT = b"nightherd renewal v1\0"
-NEXT_KEY_FILE = "next-key.pem"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
 JITTER = 0.05
 """Of a certificate's life; hosts that were started together do not ask together."""

@@ -9,6 +9,7 @@ import datetime as dt
 import ipaddress
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ BACKDATED = dt.timedelta(minutes=5)
 SIGNING_KEY_OID = x509.ObjectIdentifier("1.3.6.1.4.1.58080.1.1")
 
 CA_FILE, CERT_FILE, KEY_FILE = "ca.pem", "cert.pem", "key.pem"
+# The key of the certificate that comes next: there only while a host renews its own.
+NEXT_KEY_FILE = "next-key.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,13 +283,21 @@ class Identity:
         """
         # A renewal replaces two files one after the other; read until both are of one make.
         for _ in range(20):
-            key = (self.folder / KEY_FILE).read_bytes()
             certificate = (self.folder / CERT_FILE).read_bytes()
-            loaded = serialization.load_pem_private_key(key, None)
-            pair = x509.load_pem_x509_certificate(certificate)
-            if loaded.public_key() == pair.public_key():
+            key = self._key_of(x509.load_pem_x509_certificate(certificate))
+            if key is not None:
                 return (self.folder / CA_FILE).read_bytes(), key, certificate
         raise ValueError(f"key and certificate in {self.folder} do not belong together")
+
+    def _key_of(self, certificate: x509.Certificate) -> bytes | None:
+        # A host that renews itself replaces the certificate first; its key waits beside it.
+        for name in (KEY_FILE, NEXT_KEY_FILE):
+            with suppress(FileNotFoundError):
+                key = (self.folder / name).read_bytes()
+                loaded = serialization.load_pem_private_key(key, None)
+                if loaded.public_key() == certificate.public_key():
+                    return key
+        return None
 
     def certificate(self) -> x509.Certificate:
         """Return the certificate in force."""

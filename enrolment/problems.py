@@ -11,6 +11,7 @@ from starlette.responses import Response
 from chassis.counters import Counter
 from chassis.errors import NightherdError
 from chassis.text import show
+from enrolment.errors import TooOftenError
 
 log = structlog.get_logger()
 refusals = Counter("nightherd_enrolment_refusals", "Requests that were refused", ["reason"])
@@ -50,7 +51,9 @@ def install(app: FastAPI) -> None:
         refusals.labels(error.reason).inc()
         more = dict(error.metadata)
         retry = {"Retry-After": more.pop("retry_s")} if "retry_s" in more else None
-        log.warning(
+        # Who asks too often must not fill the disk with it; it is counted.
+        write = log.debug if isinstance(error, TooOftenError) else log.warning
+        write(
             "refused",
             path=show(request.url.path[:100]),
             host=show(more.get("host", "")[:64]),

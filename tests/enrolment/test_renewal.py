@@ -7,11 +7,12 @@ import time
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import renewal
 from agent.authority import RefusedError
-from agent.renewal import NEXT_KEY_FILE, Renewing, complete, due_s, renew, write
-from chassis.tls import CERT_FILE, KEY_FILE, Identity
+from agent.renewal import Renewing, complete, due_s, renew, write
+from chassis.tls import CERT_FILE, KEY_FILE, NEXT_KEY_FILE, Identity
 
 HOUR = dt.timedelta(hours=1)
 
@@ -129,8 +130,6 @@ def test_a_crash_at_any_moment_leaves_a_pair_or_what_completes_it(enrolment, tmp
     identity = enrolment.host(tmp_path / "tls", ended=HOUR)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = enrolment.authority.certify(key.public_key(), "host", host_id="a" * 32)
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     pem = certificate.public_bytes(Encoding.PEM)
     old_cert = identity.certificate()
     shutil.copytree(tmp_path / "tls", tmp_path / "done")
@@ -146,8 +145,9 @@ def test_a_crash_at_any_moment_leaves_a_pair_or_what_completes_it(enrolment, tmp
         shutil.copytree(tmp_path / "tls", folder)
         for name, content in step.items():
             (folder / name).write_bytes(content)
-        complete(folder)
         crashed = Identity(folder)
+        crashed.files()  # a reader that comes before it is completed
+        complete(folder)
         crashed.files()
         assert crashed.certificate() == (old_cert if number == 0 else certificate)
         assert not (folder / NEXT_KEY_FILE).exists()
@@ -201,3 +201,27 @@ def test_a_revoked_host_is_told_so(an_enrolment, tmp_path):
     assert f'"host": "{host_id}"' in program.said()
     (program.folder / "revoked").write_text("")
     renew(identity, program.url)
+
+
+def test_readers_find_a_pair_at_any_moment_of_a_renewal(enrolment, tmp_path):
+    import threading
+
+    identity = enrolment.host(tmp_path / "tls")
+    host_id, done, read = identity.peer().host_id, threading.Event(), []
+
+    def reading():
+        while not done.is_set():
+            read.append(identity.files()[2])
+
+    thread = threading.Thread(target=reading)
+    thread.start()
+    try:
+        for _ in range(100):
+            key = ec.generate_private_key(ec.SECP256R1())
+            certificate = enrolment.authority.certify(key.public_key(), "host", host_id=host_id)
+            write(tmp_path / "tls", key, certificate.public_bytes(Encoding.PEM))
+            assert thread.is_alive()
+    finally:
+        done.set()
+        thread.join()
+    assert len(set(read)) > 10
