@@ -95,13 +95,16 @@ def test_another_authoritys_program_is_not_believed(enrolment, an_enrolment, tmp
     assert identity.certificate() == before
 
 
-def test_a_host_cannot_pose_as_the_enrolment_program(enrolment, tmp_path):
-    """A server with a certificate of our authority, but a host's, is refused by its name."""
+@pytest.mark.parametrize("role", ["host", "gateway"])
+def test_nobody_else_can_pose_as_the_enrolment_program(enrolment, tmp_path, role):
+    """A certificate of our authority, even with the right address in it, is not enough."""
     import socket
     import ssl
     import threading
 
-    enrolment.host(tmp_path / "thief")
+    host_id = "f" * 32 if role == "host" else ""
+    names = ["127.0.0.1", "localhost"]
+    enrolment.authority.issue(tmp_path / "thief", role, host_id=host_id, names=names)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "thief" / CERT_FILE, tmp_path / "thief" / KEY_FILE)
     heard = []
