@@ -11,6 +11,9 @@ from chassis.tls import Authority
 from cli.environment import environment
 from cli.homes import Home
 
+RECEIVERS = ("store", "detector", "modeler")
+"""Programs of those that run here that take batches."""
+
 
 def run_replay(
     home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float, format_: str
@@ -31,7 +34,7 @@ def run_replay(
     settings = {
         "dir": str(folder),
         "tls_dir": str(folder / "tls"),
-        **{name: f"127.0.0.1:{port}" for name, port in ports.items()},
+        **{name: f"127.0.0.1:{ports[name]}" for name in RECEIVERS if name in ports},
     }
     command = [sys.executable, "-m", "agent", "replay", "--host-id", identity, "--herd", herd]
     command += ["--events-per-second", str(rate), "--format", format_, "--", *map(str, files)]
