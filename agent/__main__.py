@@ -29,14 +29,24 @@ def main() -> None:
         help="make the signing key if there is none, print its public half in hex, and end",
     )
     commands = parser.add_subparsers(dest="command")
-    replay = commands.add_parser("replay", help="ship recorded batches as a host of their own")
-    replay.add_argument("files", nargs="+", type=Path, help="spool segments (*.seg)")
+    replay = commands.add_parser("replay", help="ship what was recorded as a host of its own")
+    replay.add_argument("files", nargs="+", type=Path, help="spool segments (*.seg), or logs")
+    replay.add_argument(
+        "--format",
+        choices=("batches", "auditd"),
+        default="batches",
+        help="what the files are: spool segments, or logs of auditd (plain or .gz)",
+    )
     replay.add_argument("--host-id", required=True, help="id of the imported host")
     replay.add_argument("--herd", default="default", help="herd of the imported host")
     replay.add_argument("--events-per-second", type=float, default=0, help="pace; 0: no limit")
     verify = commands.add_parser("verify-spool", help="check the chain in a spool folder")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--key", default="", help="public signing key in hex")
+    enrol = commands.add_parser("enrol", help="make this machine a host, with a one-time token")
+    enrol.add_argument("url", help="https://host:port of the enrolment program")
+    enrol.add_argument("--token", required=True, help='what enrol-token printed; "-": from stdin')
+    enrol.add_argument("--ca-sha256", required=True, help="what enrol-token printed beside it")
     parser.add_argument(settled.OPTION, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.settled is not None:
@@ -55,6 +65,10 @@ def main() -> None:
 
         print(signing_key(settings.dir).public_key().public_bytes_raw().hex())  # noqa: T201
         return
+    if arguments.command == "enrol":
+        from agent import enrol as enrolling  # noqa: PLC0415
+
+        sys.exit(enrolling.enrol(settings, arguments.url, arguments.token, arguments.ca_sha256))
     if arguments.command == "replay":
         from agent.replay import replay_files  # noqa: PLC0415
         from chassis import logs  # noqa: PLC0415

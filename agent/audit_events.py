@@ -61,6 +61,8 @@ def events_of(
         _note_address(record.fields, identifier, boot_ns)
     pid = record.fields.get("pid", b"")
     process = identifier.processes.who(int(pid)) if pid.isdigit() and len(pid) < 10 else None  # noqa: PLR2004
+    if record.kind == "LOGIN" and process is not None and succeeded(record.fields):
+        _note_login(record.fields, identifier, process, boot_ns)
     image = _ran(process, record.fields.get("exe", b"")) if process is not None else None
     event = fact_of(record, image or NOBODY, targets or {})
     if event is not None:
@@ -78,12 +80,18 @@ def fact_of(record: AuditRecord, image: events.Image, targets: Targets) -> event
         image: who wrote it, for what its command line tells beside; NOBODY when not known.
         targets: see `targets_of`.
     """
-    event = events.Event(event_time=clock.to_timestamp(record.wall_ns))
     fields = record.fields
-    if record.kind in _REFUSED and not succeeded(fields):
+    refused = record.kind in _REFUSED and not succeeded(fields)
+    tell = _FACTS.get(record.kind)
+    if not refused and (
+        tell is None or not (succeeded(fields) or record.kind in _TOLD_IN_ANY_CASE)
+    ):
+        return None
+    event = events.Event(event_time=clock.to_timestamp(record.wall_ns))
+    if refused:
         event.auth_failure.CopyFrom(_failure(fields))
-    elif record.kind in _FACTS and (succeeded(fields) or record.kind in _TOLD_IN_ANY_CASE):
-        _FACTS[record.kind](event, fields, image, targets)
+    elif tell is not None:
+        tell(event, fields, image, targets)
     return event if event.WhichOneof("kind") else None
 
 
@@ -105,6 +113,13 @@ def _note_address(fields: Fields, identifier: Identifier, boot_ns: int) -> None:
     session, address = fields.get("ses", b""), _text(fields, "addr")
     if session.isdigit() and address not in ("", "?"):
         identifier.book.address_known(int(session), address, boot_ns)
+
+
+def _note_login(fields: Fields, identifier: Identifier, process: Process, boot_ns: int) -> None:
+    """A login uid was written: the book knows whether that is a login or a change."""
+    now = fields.get("auid", b""), fields.get("ses", b"")
+    if all(each.isdigit() and len(each) <= 10 for each in now):  # noqa: PLR2004  (32 bits)
+        identifier.book.login_is(process, (int(now[0]), int(now[1])), boot_ns)
 
 
 def _failure(fields: Fields) -> events.AuthFailure:
@@ -201,6 +216,8 @@ _FACTS: Mapping[str, _Fact] = {
     "KERN_MODULE": _module,
     "BPF": _bpf,
 }
+TOLD = frozenset(_FACTS) | _REFUSED | _ADDRESS
+"""Types of records that may be an event, or tell something about a session."""
 
 
 def _shown(text: bytes) -> str:

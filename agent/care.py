@@ -1,15 +1,15 @@
 """What the agent does beside its loop: facts, status, self-test, directives."""
 
 import asyncio
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import structlog
 
+from agent.cloud import CloudFacts
+from agent.cost import Cost
 from agent.hostfacts import read_facts
 from agent.pipeline import Pipeline
 from agent.selftest import Canary
@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 FACTS_S = 300.0
 PACKAGES_S = 20.0
+DAMAGE_S = 5.0
+MOST_ASKED, MOST_PATH_BYTES = 1000, 4096
+"""Of the paths that a receiver wants to have watched."""
 PATIENCE_S = (2.0, 5.0, 15.0)
 """How long the self-test waits, at the first try, the second, the third."""
 _Status = events.AgentStatus
 _LEVELS = {"full": events.LEVEL_FULL, "audit": events.LEVEL_AUDIT, "poll": events.LEVEL_POLL}
+_BELOW = {"full": "audit", "audit": "poll"}
 _NAMES = {value: name for name, value in _LEVELS.items()}
 
 
@@ -36,15 +40,18 @@ class Care:
     """Looks after one agent."""
 
     def __init__(
-        self, settings: "Settings", pipeline: Pipeline, spool: Spool, version: str
+        self, settings: "Settings", pipeline: Pipeline, spool: Spool, cost: Cost, version: str
     ) -> None:
         """Look after `pipeline`."""
         self._settings, self._pipeline, self._spool = settings, pipeline, spool
         self._version = version
+        self._cloud = CloudFacts(settings.cloud, settings.cloud_url)
         self._facts: events.HostFacts | None = None
         self._passed = self._fallen = False
+        self._wanted: str = settings.level
+        self._missing: list[str] = []
         self._canaries = settings.dir / "canary"
-        self._own = psutil.Process()
+        self._cost = cost
 
     async def run(self) -> None:
         """Begin, then care until cancelled; the last status is written by `stop`."""
@@ -56,6 +63,7 @@ class Care:
             )
             tasks.create_task(self._every(FACTS_S, self._tell_facts))
             tasks.create_task(self._every(PACKAGES_S, self._read_packages))
+            tasks.create_task(self._every(DAMAGE_S, self._tell_damage, at_once=True))
             tasks.create_task(self._every(self._settings.status_seconds, self._running))
 
     async def _every(
@@ -71,36 +79,43 @@ class Care:
 
     async def _tell_facts(self) -> None:
         """Say what the host is, when that is news."""
-        facts = await asyncio.to_thread(
-            read_facts, self._settings.cluster, tuple(self._settings.labels)
-        )
+        facts = await asyncio.to_thread(self._read_facts)
         if facts != self._facts:
             self._facts = facts
             self._pipeline.tell(events.Event(host_facts=facts))
 
+    def _read_facts(self) -> events.HostFacts:
+        cloud = self._cloud.read(clock.boot_ns())
+        return read_facts(self._settings.cluster, tuple(self._settings.labels), cloud)
+
     async def _read_packages(self) -> None:
         """Learn which package owns what, when a package manager changed it."""
         await asyncio.to_thread(self._pipeline.identifier.images.owners.refresh)
+
+    def _tell_damage(self) -> None:
+        """Say which batches of the spool cannot be read any more."""
+        now = clock.boot_ns()
+        for first, last in self._spool.take_damage():
+            detail = f"Batches {first} to {last} of the spool are damaged."
+            gap = self._pipeline.gap(
+                events.Gap.CAUSE_SPOOL_DAMAGE, now, now, source="spool", detail=detail
+            )
+            self._pipeline.tell(gap)
 
     def _running(self) -> None:
         self.tell_status(_Status.STATE_RUNNING, urgent=False)
 
     def tell_status(self, state: "_Status.State.ValueType", *, urgent: bool = True) -> None:
         """Say how the agent fares."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         sensors = self._pipeline.sensors
         status = _Status(
             state=state,
             level=_LEVELS[sensors.level],
             not_seen=sensors.not_seen,
             agent_version=self._version,
-            rss_bytes=self._own.memory_info().rss,
-            cpu_ms=int((usage.ru_utime + usage.ru_stime) * 1000),
-            events=self._pipeline.event_count,
-            lost=self._pipeline.lost_count,
-            spool_bytes=self._spool.size_bytes,
             self_test_passed=self._passed,
         )
+        self._cost.fill(status)
         self._pipeline.tell(events.Event(agent_status=status), urgent=urgent)
 
     def stop(self) -> None:
@@ -110,10 +125,19 @@ class Care:
     async def _test(self) -> None:
         """Test that the level works; one that does not is left, and tried again next time."""
         if self._fallen:
-            self.switch("auto", [])
+            self.switch(self._wanted, [])
             self._fallen = False
+        while not await self._works():
+            below = _BELOW.get(self._pipeline.sensors.level)
+            if below is None:
+                return
+            self._fallen = True
+            self.switch(below, self._missing)
+
+    async def _works(self) -> bool:
+        """Run the self-test of this level, and tell what it shows."""
         began = clock.boot_ns()
-        missing = await self._canary()
+        self._missing = missing = await self._canary()
         sensors = self._pipeline.sensors
         changed = self._passed != (not missing)
         self._passed = not missing
@@ -121,7 +145,7 @@ class Care:
             if changed:
                 self.tell_status(_Status.STATE_RUNNING)
             log.info("self-test passed", sensing=sensors.level)
-            return
+            return True
         log.error("self-test failed", sensing=sensors.level, missing=missing)
         self._pipeline.tell(
             self._pipeline.gap(
@@ -132,18 +156,16 @@ class Care:
                 detail=" ".join(missing),
             )
         )
-        if sensors.level == "full":
-            self._fallen = True
-            self.switch("poll", missing)
-        else:
+        if sensors.level not in _BELOW:
             sensors.not_seen = [*dict.fromkeys([*sensors.not_seen, *missing])]
             self.tell_status(_Status.STATE_RUNNING)
+        return False
 
     async def _canary(self) -> list[str]:
         """Run the self-test until it passes, more patiently each time: a busy host is not blind."""
         missing: list[str] = []
         for patience_s in PATIENCE_S:
-            canary = Canary(self._canaries, whole=self._pipeline.sensors.level == "full")
+            canary = Canary(self._canaries, whole=self._pipeline.sensors.level != "poll")
             self._pipeline.witness = canary
             try:
                 missing = await canary.run(patience_s)
@@ -156,7 +178,7 @@ class Care:
     def switch(self, level: str, why: list[str]) -> None:
         """Work at another level from now on."""
         old = self._pipeline.sensors
-        if level not in ("full", "poll", "auto") or old.level == level:
+        if old.level == level:
             return
         began = time.monotonic()
         old.close()
@@ -168,12 +190,18 @@ class Care:
 
     def obey(self, directive: delivery.Directive) -> None:
         """Do what a receiver asks."""
-        if directive.watch_paths:
-            paths = [*directive.watch_paths, bytes(self._canaries), *_configured(self._settings)]
+        asked = [path for path in directive.watch_paths if _can_be_watched(path)]
+        if asked:
+            paths = [*asked[:MOST_ASKED], bytes(self._canaries), *_configured(self._settings)]
             self._pipeline.watch_list = self._pipeline.watch_list.with_paths(paths)
             self._pipeline.sensors.watch(self._pipeline.watch_list)
         if directive.level in _NAMES:
-            self.switch(_NAMES[directive.level], ["The backend asked for this level."])
+            self._wanted = _NAMES[directive.level]
+            self.switch(self._wanted, ["The backend asked for this level."])
+
+
+def _can_be_watched(path: bytes) -> bool:
+    return path.startswith(b"/") and b"\0" not in path and len(path) <= MOST_PATH_BYTES
 
 
 def watched_paths(settings: "Settings") -> list[bytes]:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import psutil
 
+from agent.cloud import Cloud
 from nightherd.event.v1 import event_pb2 as events
 
 MOST_ADDRESSES = 64
 ETC = Path("/etc")
+_NO_CLOUD = Cloud()
 
 
-def read_facts(cluster: str, labels: Sequence[str]) -> events.HostFacts:
+def read_facts(cluster: str, labels: Sequence[str], cloud: Cloud = _NO_CLOUD) -> events.HostFacts:
     """Return what this host is now. May wait for name resolution: call it in a thread."""
     system = _os_release()
     return events.HostFacts(
@@ -25,6 +27,10 @@ def read_facts(cluster: str, labels: Sequence[str]) -> events.HostFacts:
         kernel=platform.release(),
         architecture=platform.machine(),
         machine_id=_text(ETC / "machine-id"),
+        cloud_provider=cloud.provider,
+        cloud_account=cloud.account,
+        cloud_region=cloud.region,
+        cloud_instance=cloud.instance,
         cluster=cluster,
         labels=sorted(labels),
         time_zone=_time_zone(),

@@ -4,9 +4,17 @@ import asyncio
 import os
 import pwd
 from pathlib import Path
+from typing import Protocol
 
 PASSWD = Path("/etc/passwd")
 MOST = 100_000
+
+
+class Names(Protocol):
+    """uid -> name."""
+
+    def __getitem__(self, uid: int) -> str:
+        """Return the name, "" when it is not known."""
 
 
 class UserNames:

@@ -16,7 +16,7 @@ from nightherd.event.v1 import event_pb2 as events
 
 log = structlog.get_logger()
 events_total = Counter("nightherd_agent_events", "Events that were sealed")
-lost_total = Counter("nightherd_agent_lost", "Events known to be lost")
+lost_total = Counter("nightherd_agent_lost", "Events known to be lost", ["source"])
 spool_gauge = Gauge("nightherd_agent_spool_bytes", "Bytes in the spool")
 
 MOST_UNWRITTEN = 32
@@ -51,6 +51,20 @@ class Output:
         self.witness: Witness | None = None
         self.event_count = 0
         self.lost_count = 0
+
+    @property
+    def collected(self) -> int:
+        """Events that are not sealed yet."""
+        return len(self._collector)
+
+    @property
+    def unwritten(self) -> int:
+        """Batches that the disk has not taken yet."""
+        return len(self._unwritten)
+
+    def limit(self, body_size_bytes: int) -> None:
+        """Seal batches that a receiver of such bodies takes; 0: it did not say."""
+        self._collector.limit(body_size_bytes)
 
     def tell(self, *kinds: events.Event, urgent: bool = True) -> None:
         """Add events of the agent's own: facts, status, gaps."""
@@ -108,14 +122,14 @@ class Output:
             )
         )
 
-    def lost(self, count: int) -> None:
-        """Count events that are known to be lost."""
+    def lost(self, count: int, source: str) -> None:
+        """Count events that are known to be lost, and of which source."""
         self.lost_count += count
-        lost_total.inc(count)
+        lost_total.labels(source).inc(count)
 
     def _tell_losses(self, now: int, *, all_of_them: bool = False) -> None:
         for loss in self._budgets.losses(now, all_of_them=all_of_them):
-            self.lost(loss.count)
+            self.lost(loss.count, "budget")
             gap = self.gap(
                 _Gap.CAUSE_THROTTLED,
                 loss.since_ns,
@@ -152,7 +166,7 @@ class Output:
             self._given_up(hole)
 
     def _given_up(self, hole: Evicted) -> None:
-        self.lost(hole.event_count)
+        self.lost(hole.event_count, "spool")
         now = clock.boot_ns()
         self.tell(
             self.gap(

@@ -18,6 +18,7 @@ from agent.stages.seal import Sealer
 from agent.translate import Translator
 from chassis import clock
 from chassis.counters import Gauge
+from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
 log = structlog.get_logger()
@@ -79,6 +80,20 @@ class Pipeline:
     def lost_count(self) -> int:
         """Events known to be lost so far."""
         return self._output.lost_count
+
+    @property
+    def collected(self) -> int:
+        """Events that are not sealed yet."""
+        return self._output.collected
+
+    @property
+    def unwritten(self) -> int:
+        """Batches that the disk has not taken yet."""
+        return self._output.unwritten
+
+    def limit(self, limits: delivery.Limits) -> None:
+        """Seal no larger batches than a receiver takes."""
+        self._output.limit(limits.body_size_bytes)
 
     async def run(self) -> None:
         """Tick until cancelled, then seal what is there."""

@@ -32,6 +32,8 @@ class Process:
     """The audit session it belongs to, through everything; None outside any."""
     login_user_id: int | None = None
     audit_session_id: int | None = None
+    kernel_login: tuple[int, int] | None = None
+    """(audit login uid, audit session) as the kernel had them lately; None: not looked at yet."""
     terminal: str = ""
     service: str = ""
     cgroup: str = ""
@@ -48,6 +50,8 @@ class Process:
     candidates: list[events.Image] = field(default_factory=list)
     """Images it ran within the current tick, when it ran several."""
     candidates_tick: int = -1
+    predecessor: "Process | None" = None
+    """Who had this pid before, while that one can still be named."""
 
     @property
     def image(self) -> events.Image:
@@ -98,6 +102,9 @@ class Processes:
         before = self._living.get(process.pid)
         if before is not None:
             self._retire(before, process.start_ns)
+        predecessor = self._last_ended.get(process.pid)
+        if predecessor is not None:
+            process.predecessor, predecessor.predecessor = predecessor, None
         self._living[process.pid] = process
         self._children.setdefault(process.parent_pid, set()).add(process.pid)
 

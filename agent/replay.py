@@ -1,63 +1,57 @@
-"""Replay: recorded batches shipped again, as a host of their own, of origin IMPORTED.
+"""Replay: what was recorded is shipped, as a host of its own, of origin IMPORTED.
 
-The events stay what they were; batches are sealed anew into a chain of the import's own, so that
-the store can prove the import as it proves a host.
+Recorded batches keep their events as they were; logs become events (`audit_import`). Batches are
+sealed into a chain of the import's own, so that the store can prove the import as it proves a host.
 """
 
 import argparse
 import asyncio
-import hashlib
+import gc
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import structlog
-import zstandard
 
-from agent import segments, ship
+from agent import ship
 from agent.identity import signing_key
+from agent.recordings import FORMATS, digest_of, seal
 from agent.run import lock
 from agent.settings import Settings
 from agent.ship import Shipper
 from agent.spool import Spool
-from agent.stages.seal import Body, Host, Sealer
+from agent.stages.seal import Host, Sealer
 from chassis import clock
 from chassis.channel import Channel
 from chassis.tls import Identity
 from nightherd.event.v1 import delivery_pb2 as pb
-from nightherd.event.v1 import event_pb2 as events
 
 log = structlog.get_logger()
-MOST_BODY_BYTES = 4 << 20
 PROGRESS_S = 1.0
+MOST_SHOWN = 20
+"""Rejects of which people are told one by one."""
 MOST_BEHIND = 500
 """Batches read ahead of the slowest receiver."""
 
 
-def recorded(files: list[Path]) -> Iterator[events.EventBatch | str]:
-    """Yield the bodies of recorded batches, or a sentence for each that cannot be read."""
-    for path in files:
-        end = 0
-        for record in segments.read(path):
-            end = record.end
-            batch = record.batch()
-            header = pb.BatchHeader.FromString(batch.header)
-            try:
-                size = zstandard.frame_content_size(batch.body)
-                if not 0 <= size <= MOST_BODY_BYTES:
-                    raise ValueError("its body is too large")  # noqa: TRY301
-                raw = zstandard.ZstdDecompressor().decompress(batch.body)
-                if hashlib.sha256(raw).digest() != header.body_hash:
-                    raise ValueError("its body is not the one that was sealed")  # noqa: TRY301
-                yield events.EventBatch.FromString(raw)
-            except (ValueError, zstandard.ZstdError) as error:
-                yield f"{path.name}: batch {header.batch_number}: {error}"
-        if path.stat().st_size > end:
-            yield f"{path.name}: {path.stat().st_size - end} bytes at the end are no batch"
+class Rejects:
+    """What was not taken: the first are shown, all are counted."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.count = 0
+
+    def __call__(self, why: str) -> None:
+        """Note what was not taken, and why."""
+        self.count += 1
+        if self.count <= MOST_SHOWN:
+            print(f"replay: not taken: {why}", file=sys.stderr)  # noqa: T201
+        elif self.count == MOST_SHOWN + 1:
+            print("replay: further ones are only counted", file=sys.stderr)  # noqa: T201
 
 
 async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -66,6 +60,8 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
     if missing:
         print(f"replay: no such file: {', '.join(missing)}", file=sys.stderr)  # noqa: T201
         return 2
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # as the agent does: what it makes seldom has cycles
     held = lock(settings.dir)
     spool = Spool(settings.dir / "spool", settings.spool_bytes)
     host = Host(arguments.host_id, arguments.herd, clock.boot_id(), "replay", pb.ORIGIN_IMPORTED)
@@ -101,18 +97,14 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
 def already_sealed(journal: Path, files: list[Path], last: int) -> int:
     """Return how many batches of `files` an earlier run sealed into this spool.
 
-    Each recorded batch becomes one batch, in order, so a number says how far it came: a replay that
-    was killed goes on, and one that was finished does nothing.
+    The same files become the same batches, in order, so a number says how far it came: a replay
+    that was killed goes on, and one that was finished does nothing.
     """
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
     try:
         begun: dict[str, int] = json.loads(journal.read_text(encoding="ascii"))
     except (OSError, ValueError):
         begun = {}
-    key = digest.hexdigest()
+    key = digest_of(files).hex()
     if key not in begun:
         begun[key] = last
         fresh = journal.with_suffix(".new")
@@ -120,19 +112,6 @@ def already_sealed(journal: Path, files: list[Path], last: int) -> int:
         fresh.replace(journal)
     following = min((at for at in begun.values() if at > begun[key]), default=last)
     return following - begun[key]
-
-
-def unsealed(files: list[Path], skip: int, rejects: list[str]) -> Iterator[events.EventBatch]:
-    """Yield the bodies of `files` after the first `skip`; say and note what cannot be read."""
-    skipped = 0
-    for body in recorded(files):
-        if isinstance(body, str):
-            print(f"replay: not taken: {body}", file=sys.stderr)  # noqa: T201
-            rejects.append(body)
-        elif body.events and skipped < skip:
-            skipped += 1
-        elif body.events:
-            yield body
 
 
 async def _feed(
@@ -144,14 +123,15 @@ async def _feed(
 ) -> int:
     began, sent, batches = time.monotonic(), 0, 0
     told = began
-    rejects: list[str] = []
-    for body in unsealed(arguments.files, skip, rejects):
+    rejects = Rejects()
+    source = FORMATS[arguments.format](arguments.files, rejects)
+    for part in islice(source.parts(), skip, None):
         while _behind(spool, shippers) > MOST_BEHIND:  # noqa: ASYNC110  (cursors tell nobody)
             await asyncio.sleep(0.02)
-        spool.append([sealer.seal(Body.of(body), clock.wall_minus_boot_ns())], [sealer.link])
+        seal(part, sealer, spool)
         for shipper in shippers:
             shipper.wake()
-        sent += len(body.events)
+        sent += part.body.event_count
         batches += 1
         if arguments.events_per_second > 0:
             due = began + sent / arguments.events_per_second
@@ -166,12 +146,14 @@ async def _feed(
         if time.monotonic() - told > PROGRESS_S:
             told = time.monotonic()
             _progress(sent, began, _behind(spool, shippers))
+    if source.summary():
+        print(source.summary())  # noqa: T201
     print(  # noqa: T201
         f"replayed {sent} events in {batches} batches as host {arguments.host_id}; "
-        f"{len(rejects)} rejected; {time.monotonic() - began:.1f} s"
+        f"{rejects.count} rejected; {time.monotonic() - began:.1f} s"
         + (f"; {skip} batches were sealed by an earlier run" if skip else "")
     )
-    return 1 if rejects else 0
+    return 1 if rejects.count else 0
 
 
 def _behind(spool: Spool, shippers: list[Shipper]) -> int:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from agent import ship
+from agent import renewal, ship
 from agent.care import Care, watched_paths
+from agent.cost import Cost
 from agent.identity import signing_key
 from agent.pipeline import Pipeline
 from agent.sensors import folders, open_sensors, watchlist
@@ -53,6 +54,7 @@ def lock(folder: Path) -> int:
 async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR0915  (wiring)
     """Watch this host until SIGTERM."""
     lock(settings.dir)
+    renewal.complete(settings.tls_dir)
     identity = Identity(settings.tls_dir)
     peer = identity.peer()
     if peer.role != "host" or (settings.herd and settings.herd != peer.herd):
@@ -75,7 +77,8 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
     pipeline = Pipeline(
         sensors, watch_list, spool, sealer, wake, Budgets(settings.service_events_per_second)
     )
-    care = Care(settings, pipeline, spool, version)
+    cost = Cost(pipeline, spool, shippers)
+    care = Care(settings, pipeline, spool, cost, version)
     channels = []
     for receiver, address in (
         (ship.STORE, settings.store),
@@ -85,8 +88,12 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         if address:
             channel = Channel(address, identity, receiver.name)
             channels.append(channel)
-            shippers.append(Shipper(receiver, channel, spool, peer.host_id, version, care.obey))
+            shippers.append(
+                Shipper(receiver, channel, spool, peer.host_id, version, care.obey, pipeline.limit)
+            )
+    cost.serve()
     metrics = serve_metrics(settings.metrics_listen)
+    renewing = renewal.Renewing(identity, settings.enrolment) if settings.enrolment else None
     log.info(
         "watching",
         host=peer.host_id,
@@ -112,6 +119,8 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         for task in done:
             task.result()
     finally:
+        if renewing is not None:
+            renewing.stop()
         caring.cancel()
         care.stop()
         for task in (ticking, caring):
@@ -143,7 +152,7 @@ async def _until_settled(spool: Spool, shippers: list[Shipper]) -> None:
 
 
 def _tell_history(pipeline: Pipeline, spool: Spool) -> None:
-    """Say what is missing from before: the time without an agent, and damage of the spool."""
+    """Say what is missing from before: the time without an agent, and the spool's torn end."""
     now = clock.wall_ns()
     if spool.link.number and spool.last_event_ns < now:
         pipeline.tell(
@@ -155,9 +164,6 @@ def _tell_history(pipeline: Pipeline, spool: Spool) -> None:
                 "The agent did not run.",
             )
         )
-    for first, last in spool.damaged:
-        detail = f"Batches {first} to {last} of the spool are damaged."
-        pipeline.tell(_gap(events.Gap.CAUSE_SPOOL_DAMAGE, now, now, "spool", detail))
     if spool.torn_bytes:
         detail = f"{spool.torn_bytes} bytes at the end of the spool were torn and are left out."
         pipeline.tell(

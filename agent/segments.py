@@ -1,14 +1,15 @@
 """Segment files: sealed batches one after the other, each with its length and CRC.
 
 A record is MAGIC, length (u32 little endian), CRC-32 of the content (u32), content: one serialised
-SealedBatch. A file that was cut anywhere (kill -9, full disk) is read up to its last whole record.
+SealedBatch. A file that was cut anywhere (kill -9, full disk) is read up to its last whole record;
+damage in the middle costs the records it touches, and no more.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -17,6 +18,9 @@ from nightherd.event.v1 import delivery_pb2 as pb
 MAGIC = b"NHSB"
 _HEAD = struct.Struct("<4sII")
 MOST_RECORD_BYTES = 16 << 20
+MOST_SEARCHED_BYTES = 64 << 20
+"""How much of a file is looked at twice, in search of whole records after damage."""
+_CHUNK_BYTES = 256 << 10
 
 
 class Record(NamedTuple):
@@ -24,16 +28,8 @@ class Record(NamedTuple):
 
     offset: int
     end: int
-    content: bytes
-    """A serialised SealedBatch."""
-
-    def batch(self) -> pb.SealedBatch:
-        """Parse the content."""
-        return pb.SealedBatch.FromString(self.content)
-
-    def header(self) -> pb.BatchHeader:
-        """Parse the batch's header."""
-        return pb.BatchHeader.FromString(self.batch().header)
+    batch: pb.SealedBatch
+    header: pb.BatchHeader
 
 
 def frame(batch: pb.SealedBatch) -> bytes:
@@ -42,25 +38,65 @@ def frame(batch: pb.SealedBatch) -> bytes:
     return _HEAD.pack(MAGIC, len(content), zlib.crc32(content)) + content
 
 
-def read(path: Path, offset: int = 0) -> Iterator[Record]:
-    """Yield whole records from `offset` on; stop at the first that is not whole."""
+def read(path: Path) -> Iterator[Record]:
+    """Yield the whole records of a file, in order.
+
+    What is no record is passed over: then a record's offset is not the end of the one before, or
+    the file is longer than the end of the last.
+    """
+    with path.open("rb", buffering=_CHUNK_BYTES) as file:
+        size, offset, searched = path.stat().st_size, 0, 0
+        while offset < size and searched <= MOST_SEARCHED_BYTES:
+            found = _next(file, offset, size)
+            if isinstance(found, Record):
+                yield found
+                offset = found.end
+                continue
+            searched += found
+            offset = _next_magic(file, offset + 1)
+            if not offset:
+                return
+            file.seek(offset)
+
+
+def read_at(path: Path, offset: int) -> Record | None:
+    """Return the record at `offset`; None when none is there, or it is damaged.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
         file.seek(offset)
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            magic, length, crc = _HEAD.unpack(head)
-            if magic != MAGIC or length > MOST_RECORD_BYTES:
-                return
-            content = file.read(length)
-            if len(content) != length or zlib.crc32(content) != crc or not _whole(content):
-                return
-            end = offset + _HEAD.size + length
-            yield Record(offset, end, content)
-            offset = end
+        found = _next(file, offset, path.stat().st_size)
+        return found if isinstance(found, Record) else None
 
 
-def _whole(content: bytes) -> bool:
-    try:
-        pb.BatchHeader.FromString(pb.SealedBatch.FromString(content).header)
-    except DecodeError:
-        return False
-    return True
+def _next(file: BinaryIO, offset: int, size: int) -> Record | int:
+    """Return the record at `offset`, where `file` stands; else how many bytes were read."""
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return len(head)
+    magic, length, crc = _HEAD.unpack(head)
+    end: int = offset + _HEAD.size + length
+    if magic != MAGIC or length > MOST_RECORD_BYTES or end > size:
+        return _HEAD.size
+    content = file.read(length)
+    if len(content) == length and zlib.crc32(content) == crc:
+        try:
+            batch = pb.SealedBatch.FromString(content)
+            return Record(offset, end, batch, pb.BatchHeader.FromString(batch.header))
+        except DecodeError:
+            pass
+    return _HEAD.size + len(content)
+
+
+def _next_magic(file: BinaryIO, offset: int) -> int:
+    """Return where MAGIC comes next, from `offset` on; 0: nowhere."""
+    file.seek(offset)
+    chunk = b""
+    while more := file.read(_CHUNK_BYTES):
+        chunk = chunk[-len(MAGIC) + 1 :] + more
+        place = chunk.find(MAGIC)
+        if place >= 0:
+            return file.tell() - len(chunk) + place
+    return 0

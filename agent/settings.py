@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from agent.cloud import ADDRESS
 from chassis.settings import Settings as Common
 
 
@@ -25,12 +26,26 @@ class Settings(Common):
     store: str = Field(default="", description="host:port of the store; empty: do not ship there")
     detector: str = Field(default="", description="host:port of the detector; empty: do not ship")
     modeler: str = Field(default="", description="host:port of the modeler; empty: do not ship")
-    level: Literal["auto", "full", "poll"] = Field(
-        default="auto", description="what to try: auto, full, poll"
+    enrolment: str = Field(
+        default="",
+        pattern=r"^(https://[^/?#\s]+/?)?$",
+        description="https://host:port of the enrolment program, where the agent renews its "
+        "certificate; empty: somebody else replaces the files",
+    )
+    level: Literal["auto", "full", "audit", "poll"] = Field(
+        default="auto", description="the best to try: auto (full), full, audit, poll"
     )
     herd: str = Field(default="", description="must be the certificate's herd; empty: take that")
     cluster: str = Field(default="", description="cluster this host belongs to")
     labels: list[str] = Field(default=[], description='free labels, a JSON list of "key=value"')
+    cloud: Literal["auto", "aws", "gcp", "azure", "none"] = Field(
+        default="auto",
+        description="whose metadata service to ask where this host runs: auto (the maker of the "
+        "machine, as its firmware says), aws, gcp, azure, none",
+    )
+    cloud_url: str = Field(
+        default=ADDRESS, pattern=r"^http://[^/]+$", description="where that service listens"
+    )
     watch_paths: list[str] = Field(default=[], description="further paths to watch, a JSON list")
     spool_bytes: int = Field(
         default=1 << 30, ge=16 << 20, description="most bytes of the spool (at least 16 MiB)"

@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 from grpc import aio
 
-from agent.spool import Spool
+from agent.spool import Evicted, Spool
+from agent.window import Window
 from chassis import clock
 from chassis.channel import Channel
 from chassis.counters import Counter
@@ -29,7 +30,6 @@ rejected = Counter("nightherd_agent_batches_rejected", "Batches that were refuse
 
 PROTOCOL_VERSION = 1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 12.8
-DEFAULT_WINDOW, DEFAULT_PER_SECOND = 8, 200
 HELLO_TIMEOUT_S = 20.0
 STEADY_S = 2.0
 """A stream that lasted this long begins the back-off anew."""
@@ -69,8 +69,10 @@ class Shipper:
         host_id: str,
         agent_version: str,
         on_directive: Callable[[pb.Directive], None],
+        on_limits: Callable[[pb.Limits], None] = lambda _: None,
     ) -> None:
         """Nothing happens before `run`."""
+        self._on_limits = on_limits
         self._receiver, self._channel, self._spool = receiver, channel, spool
         self._host_id, self._agent_version = host_id, agent_version
         self._on_directive = on_directive
@@ -116,7 +118,8 @@ class Shipper:
                 said = await self._read(call)
             if said.WhichOneof("item") != "welcome":
                 raise StreamEndedError("the receiver did not say Welcome")
-            window = _Window(said.welcome.limits)
+            window = Window(said.welcome.limits)
+            self._on_limits(said.welcome.limits)
             number = self._begin(said.welcome)
             self.connected = True
             log.info("connected", receiver=self._receiver.name, next=number)
@@ -164,39 +167,42 @@ class Shipper:
         self._spool.rewind(self._receiver.name, number)
         return number
 
-    async def _batches(self, call: Any, window: "_Window", number: int) -> None:
-        name = self._receiver.name
-        for hole in self._spool.holes(name, number):
-            await self._give_up(call, hole.first, hole.last, hole.event_count)
-        number = max(number, self._spool.first)
+    async def _batches(self, call: Any, window: Window, number: int) -> None:
         while True:
             batch = self._spool.read(number)
             if batch is not None:
                 await window.enter(number)
-                await self._write(call, pb.AgentMessage(batch=batch))
+                if (count := window.too_large(batch)) is None:
+                    await self._write(call, pb.AgentMessage(batch=batch))
+                else:
+                    await self._give_up(call, Evicted(number, number, count))
                 number += 1
-            elif number <= self._spool.link.number:
-                # Evicted, or damaged, while the stream was open.
-                upper = number
-                while upper < self._spool.link.number and self._spool.read(upper + 1) is None:
-                    upper += 1
-                for hole in self._spool.holes(name, upper + 1):
-                    await self._give_up(call, hole.first, hole.last, hole.event_count)
-                await self._give_up(call, number, upper, 0)
-                number = upper + 1
+            elif hole := self._spool.missing(self._receiver.name, number):
+                await window.enter(hole.last)
+                await self._give_up(call, hole)
+                number = hole.last + 1
             else:
                 self._more.clear()
                 if number > self._spool.link.number:
                     await self._more.wait()
 
-    async def _give_up(self, call: Any, first: int, last: int, event_count: int) -> None:
+    async def _give_up(self, call: Any, hole: Evicted) -> None:
         dropped = pb.Dropped(
-            chain_id=self._spool.chain_id, first=first, last=last, event_count=event_count
+            chain_id=self._spool.chain_id,
+            first=hole.first,
+            last=hole.last,
+            event_count=hole.event_count,
         )
-        log.warning("batches given up", receiver=self._receiver.name, first=first, last=last)
+        log.warning(
+            "batches given up",
+            receiver=self._receiver.name,
+            first=hole.first,
+            last=hole.last,
+            events=hole.event_count,
+        )
         await self._write(call, pb.AgentMessage(dropped=dropped))
 
-    async def _receipts(self, call: Any, window: "_Window") -> None:
+    async def _receipts(self, call: Any, window: Window) -> None:
         name = self._receiver.name
         while True:
             said = await self._read(call)
@@ -242,31 +248,3 @@ class Shipper:
             raise StreamEndedError(f"{code.name}: {await call.details()}")
         message: pb.ReceiverMessage = response.message
         return message
-
-
-class _Window:
-    """How many batches may be under way, and how many a second."""
-
-    def __init__(self, limits: pb.Limits) -> None:
-        self._most = limits.window or DEFAULT_WINDOW
-        self._gap_s = 1 / (limits.batches_per_second or DEFAULT_PER_SECOND)
-        self._under_way: list[int] = []
-        self._left = asyncio.Event()
-        self._due_s = 0.0
-
-    async def enter(self, number: int) -> None:
-        """Wait until one more batch may be sent."""
-        while len(self._under_way) >= self._most:
-            self._left.clear()
-            await self._left.wait()
-        now = time.monotonic()
-        # A second's worth may go at once.
-        self._due_s = max(self._due_s, now - 1) + self._gap_s
-        if self._due_s > now:
-            await asyncio.sleep(self._due_s - now)
-        self._under_way.append(number)
-
-    def leave(self, through: int) -> None:
-        """Batches through `through` are settled."""
-        self._under_way = [number for number in self._under_way if number > through]
-        self._left.set()

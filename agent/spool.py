@@ -2,51 +2,29 @@
 
     <folder>/chain           the chain's id, 32 hex digits; deleting the folder begins a new chain
     <folder>/<number>.seg    segments, named by the first batch they hold
-    <folder>/cursors         JSON: receiver -> last number it settled
+    <folder>/cursors         how far each receiver is, and what else spool_state.py remembers
 
 `kill -9` at any byte leaves whole records and at most one torn tail, which is cut off at the start.
 """
 
 import hashlib
-import json
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from errno import EIO
 from pathlib import Path
 
 from agent import segments
+from agent.shelf import Segment, Shelf
+from agent.spool_state import RECEIVERS, Evicted, State, merged
 from agent.stages.seal import Link
 from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as pb
 
+__all__ = ["RECEIVERS", "SEGMENT_BYTES", "Evicted", "Spool"]
+
 SEGMENT_BYTES = 4 << 20
-RECEIVERS = ("store", "detector", "modeler")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Where one batch lies."""
-
-    number: int
-    segment: int
-    offset: int
-    size: int
-    event_count: int
-    first_ns: int
-    last_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Evicted:
-    """Batches that had to go before every receiver had them."""
-
-    first: int
-    last: int
-    event_count: int
-    first_ns: int = 0
-    last_ns: int = 0
-    """From which to which moment their events were, in wall ns; 0: not known."""
+_CHAIN_BYTES = 16
 
 
 class Spool:
@@ -62,19 +40,28 @@ class Spool:
         self._folder, self._quota_bytes = folder, quota_bytes
         self.chain_id, self.is_new = self._chain()
         self.torn_bytes = 0
-        """Bytes of a torn tail that were cut off at the start."""
-        self.damaged: list[tuple[int, int]] = []
-        """Numbers that a damaged record in the middle took away: (first, last)."""
-        self._entries: dict[int, Entry] = {}
-        self._sizes: dict[int, int] = {}
+        """Bytes that are no batch and were cut off at the start."""
+        self._damaged: list[tuple[int, int]] = []
+        self._shelf = Shelf()
         self.link = Link(self.chain_id, 0, b"")
         self.last_event_ns = 0
+        self._state = State.read(folder / "cursors", self.chain_id)
         self._load()
-        self.cursors = self._read_cursors()
-        self._dropped: dict[str, list[Evicted]] = {receiver: [] for receiver in RECEIVERS}
+        self._use_state()
+        if not self.link.number and not self.is_new:
+            # Nothing of it is left, but receivers may have its first batches: begin another one.
+            self._begin_chain()
         self._file = self._open_segment()
 
     # -- at the start ----------------------------------------------------------------------------
+
+    def _paths(self) -> list[Path]:
+        paths = [
+            path
+            for path in self._folder.glob("*.seg")
+            if path.stem.isascii() and path.stem.isdigit() and path.is_file()
+        ]
+        return sorted(paths, key=lambda path: int(path.stem))
 
     def _chain(self) -> tuple[bytes, bool]:
         path = self._folder / "chain"
@@ -82,70 +69,91 @@ class Spool:
             known = bytes.fromhex(path.read_text(encoding="ascii").strip())
         except (FileNotFoundError, ValueError):
             known = b""
-        if len(known) == 16:  # noqa: PLR2004  (a chain id is 16 bytes)
+        if len(known) == _CHAIN_BYTES:
             return known, False
-        fresh = secrets.token_bytes(16)
-        for stale in self._folder.glob("*.seg"):
-            stale.rename(stale.with_suffix(".orphan"))
+        # The file is damaged or gone; every batch says of which chain it is.
+        for segment in reversed(self._paths()):
+            for record in segments.read(segment):
+                known = record.header.chain_id
+                if len(known) == _CHAIN_BYTES:
+                    _replace(path, known.hex().encode())
+                    return known, False
+        fresh = secrets.token_bytes(_CHAIN_BYTES)
         _replace(path, fresh.hex().encode())
         return fresh, True
 
+    def _begin_chain(self) -> None:
+        (self._folder / "chain").unlink()
+        self.chain_id, self.is_new = self._chain()
+        self.link = Link(self.chain_id, 0, b"")
+        self._state = State.read(self._folder / "cursors", self.chain_id)
+
     def _load(self) -> None:
-        paths = sorted(self._folder.glob("*.seg"))
-        for path in paths:
-            segment, end = int(path.stem), 0
+        last = 0
+        for path in self._paths():
+            segment = Segment(int(path.stem))
+            end, newest = 0, None
             for record in segments.read(path):
-                batch = record.batch()
-                header = pb.BatchHeader.FromString(batch.header)
+                end, header = record.end, record.header
                 number = header.batch_number
-                if header.chain_id != self.chain_id or number <= self.link.number:
-                    end = record.end
+                # Chain ids are secret: bytes that somebody else made up are no batch of ours.
+                if (
+                    header.chain_id != self.chain_id
+                    or number <= last
+                    or not segment.fits(number, record.offset)
+                ):
                     continue
-                if self.link.number and number > self.link.number + 1:
-                    self.damaged.append((self.link.number + 1, number - 1))
-                self._entries[number] = _entry(
-                    header, segment, record.offset, record.end - record.offset
-                )
-                end = record.end
-                self.link = Link(self.chain_id, number, hashlib.sha256(batch.header).digest())
-                self.last_event_ns = (
-                    header.sealed_time.seconds * 1_000_000_000 + header.sealed_time.nanos
-                )
+                expected = last + 1 if last else segment.name
+                if number > expected:
+                    self._damaged.append((expected, number - 1))
+                _note(segment, header, record.offset)
+                last, newest = number, record
             size = path.stat().st_size
+            if newest is None:
+                self.torn_bytes += size
+                path.unlink()
+                continue
             if size > end:
                 self.torn_bytes += size - end
                 os.truncate(path, end)
-            self._sizes[segment] = end
+            segment.size_bytes = end
+            self._shelf.put(segment)
+            self.link = Link(self.chain_id, last, hashlib.sha256(newest.batch.header).digest())
+            self.last_event_ns = clock.from_timestamp(newest.header.sealed_time)
 
-    def _read_cursors(self) -> dict[str, int]:
-        try:
-            known = json.loads((self._folder / "cursors").read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            known = {}
-        cursors = known if isinstance(known, dict) else {}
-        return {
-            receiver: min(int(cursors.get(receiver, 0)), self.link.number)
-            if str(cursors.get(receiver, 0)).isdigit()
-            else 0
-            for receiver in RECEIVERS
-        }
+    def _use_state(self) -> None:
+        """Fit what is remembered to what is here."""
+        state = self._state
+        if state.head.number > self.link.number:
+            # The newest batches are damaged. Receivers may have them: numbers are not used twice.
+            self._damaged.append((self.link.number + 1, state.head.number))
+            self.link = state.head
+        for receiver, number in state.cursors.items():
+            state.cursors[receiver] = min(number, self.link.number)
+            state.given_up[receiver].through(state.cursors[receiver])
+        told = merged(state.told)
+        self._damaged = [
+            (first, last)
+            for first, last in self._damaged
+            if not any(begin <= first and last <= end for begin, end in told)
+        ]
 
     def _open_segment(self) -> int:
-        newest = max(self._sizes, default=None)
-        if newest is None or self._sizes[newest] >= SEGMENT_BYTES:
-            newest = self.link.number + 1
-            self._sizes[newest] = 0
-        path = self._path(newest)
-        self._segment = newest
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        newest = self._shelf.segments[-1] if self._shelf.segments else None
+        if newest is None or newest.size_bytes >= SEGMENT_BYTES:
+            newest = self._shelf.put(Segment(self.link.number + 1))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        file = os.open(self._path(newest), flags, 0o600)
+        _sync_folder(self._folder)
+        return file
 
-    def _path(self, segment: int) -> Path:
-        return self._folder / f"{segment:015d}.seg"
+    def _path(self, segment: Segment) -> Path:
+        return self._folder / f"{segment.name:015d}.seg"
 
     # -- writing ---------------------------------------------------------------------------------
 
     def append(self, batches: list[pb.SealedBatch], links: list[Link]) -> list[Evicted]:
-        """Write batches and make them durable; return what had to go for them.
+        """Write batches and make them durable; return what the store will never get for them.
 
         Raises:
             OSError: the disk is full or gone. Nothing of the group counts as written; the caller
@@ -153,61 +161,49 @@ class Spool:
         """
         frames = [segments.frame(batch) for batch in batches]
         evicted = self._make_room(sum(map(len, frames)))
-        offset = self._sizes[self._segment]
+        # Not what we remember: what a failed write left behind may not have gone away.
+        before = offset = os.lseek(self._file, 0, os.SEEK_END)
         try:
             _write_all(self._file, b"".join(frames))
             os.fdatasync(self._file)
         except OSError:
-            os.ftruncate(self._file, offset)
+            with suppress(OSError):
+                os.ftruncate(self._file, before)
             raise
+        newest = self._shelf.segments[-1]
         for batch, link, content in zip(batches, links, frames, strict=True):
-            header = pb.BatchHeader.FromString(batch.header)
-            self._entries[link.number] = _entry(header, self._segment, offset, len(content))
+            _note(newest, pb.BatchHeader.FromString(batch.header), offset)
             offset += len(content)
             self.link = link
-        self._sizes[self._segment] = offset
+        self._shelf.grow(offset)
         if offset >= SEGMENT_BYTES:
             os.close(self._file)
-            self._sizes[self.link.number + 1] = 0
             self._file = self._open_segment()
         return evicted
 
     def _make_room(self, needed: int) -> list[Evicted]:
-        """Delete whole segments, what the store has first, until `needed` bytes fit."""
+        """Delete whole segments, the oldest first, until `needed` bytes fit.
+
+        The oldest are what receivers have, where they have anything.
+        """
         evicted: list[Evicted] = []
-        while self.size_bytes + needed > self._quota_bytes:
-            old = [segment for segment in sorted(self._sizes) if segment != self._segment]
-            if not old:
-                break
-            settled = [
-                segment for segment in old if self._last_of(segment) <= self.cursors["store"]
-            ]
-            evicted += self._delete((settled or old)[0])
+        while self.size_bytes + needed > self._quota_bytes and len(self._shelf.segments) > 1:
+            evicted += self._give_up(self._shelf.segments[0])
+            path = self._path(self._shelf.take_oldest())
+            path.unlink(missing_ok=True)
         return evicted
 
-    def _last_of(self, segment: int) -> int:
-        return max((e.number for e in self._entries.values() if e.segment == segment), default=0)
-
-    def _delete(self, segment: int) -> list[Evicted]:
-        gone = [e for e in self._entries.values() if e.segment == segment]
-        for entry in gone:
-            del self._entries[entry.number]
-        self._path(segment).unlink(missing_ok=True)
-        del self._sizes[segment]
+    def _give_up(self, segment: Segment) -> list[Evicted]:
+        """Note, durably where the disk takes it, who will miss what of a segment."""
         lost: list[Evicted] = []
-        for receiver in RECEIVERS:
-            unsent = [e for e in gone if e.number > self.cursors[receiver]]
-            if unsent:
-                hole = Evicted(
-                    min(e.number for e in unsent),
-                    max(e.number for e in unsent),
-                    sum(e.event_count for e in unsent),
-                    min(e.first_ns for e in unsent),
-                    max(e.last_ns for e in unsent),
-                )
-                self._dropped[receiver].append(hole)
-                if receiver == "store":
-                    lost.append(hole)
+        for receiver, given_up in self._state.given_up.items():
+            first, last, counts = segment.counts_after(self.cursors[receiver])
+            if first:
+                piece = Evicted(first, last, sum(counts), segment.first_ns, segment.last_ns)
+                given_up.add(piece, counts)
+                lost += [piece] if receiver == "store" else []
+        with suppress(OSError):  # then the counts are not known after a restart
+            self.save_cursors()
         return lost
 
     # -- reading ---------------------------------------------------------------------------------
@@ -215,62 +211,91 @@ class Spool:
     @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
-        return sum(self._sizes.values())
+        return self._shelf.size_bytes
 
     @property
     def first(self) -> int:
         """First number that is still here; 0 when there is none."""
-        return min(self._entries, default=0)
+        return self._shelf.first
 
     def read(self, number: int) -> pb.SealedBatch | None:
-        """Return one batch, or None when it is not here."""
-        entry = self._entries.get(number)
-        if entry is None:
+        """Return one batch, or None when it is not here.
+
+        Raises:
+            OSError: it cannot be read now, but perhaps later.
+        """
+        found = self._shelf.find(number)
+        if found is None:
             return None
-        for record in segments.read(self._path(entry.segment), entry.offset):
-            return record.batch()
+        segment, offset = found
+        try:
+            record = segments.read_at(self._path(segment), offset)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) and error.errno != EIO:
+                raise
+            record = None
+        if record is not None and record.header.batch_number == number:
+            return record.batch
+        segment.forget(number)
+        self._damaged.append((number, number))
         return None
 
-    def holes(self, receiver: str, number: int) -> Iterator[Evicted]:
-        """Yield what a receiver that wants `number` will never get, as far as it is known.
+    def missing(self, receiver: str, number: int) -> Evicted | None:
+        """Return the stretch from `number` on that this receiver can never get; None: none.
 
-        Also what an earlier run gave up: numbers below the first that is here.
+        There may be more right after it. None also when the chain has not come to `number`.
         """
-        yield from self._dropped[receiver]
-        self._dropped[receiver].clear()
-        first = self.first or self.link.number + 1
-        if number < first:
-            yield Evicted(number, first - 1, 0)
+        following = self._shelf.following(number) or self.link.number + 1
+        if following <= number:
+            return None
+        return self._state.given_up[receiver].at(number, following - 1)
+
+    def take_damage(self) -> list[tuple[int, int]]:
+        """Return numbers (first, last) that damage took away and that were not told yet."""
+        damaged = merged(self._damaged)
+        self._state.told = merged([*self._state.told, *damaged])
+        self._damaged = []
+        return damaged
 
     # -- cursors ---------------------------------------------------------------------------------
+
+    @property
+    def cursors(self) -> dict[str, int]:
+        """Receiver -> last number it settled."""
+        return self._state.cursors
 
     def settled(self, receiver: str, number: int) -> None:
         """Note that everything through `number` is settled with `receiver`."""
         if number > self.cursors[receiver]:
             self.cursors[receiver] = min(number, self.link.number)
+            self._state.given_up[receiver].through(self.cursors[receiver])
 
     def rewind(self, receiver: str, number: int) -> None:
         """The receiver wants `number` next: it lost what it had, or knows better than we."""
         self.cursors[receiver] = min(max(number - 1, 0), self.link.number)
 
     def save_cursors(self) -> None:
-        """Write the cursors; losing them only costs resends."""
-        _replace(self._folder / "cursors", json.dumps(self.cursors).encode())
+        """Write the cursors and what else is remembered.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
+        self._state.head = self.link
+        _replace(self._folder / "cursors", self._state.content())
 
     def close(self) -> None:
         """Save and close."""
         if self._file >= 0:
-            self.save_cursors()
+            with suppress(OSError):  # costs resends only
+                self.save_cursors()
             os.close(self._file)
             self._file = -1
 
 
-def _entry(header: pb.BatchHeader, segment: int, offset: int, size: int) -> Entry:
-    return Entry(
+def _note(segment: Segment, header: pb.BatchHeader, offset: int) -> None:
+    segment.add(
         header.batch_number,
-        segment,
         offset,
-        size,
         header.event_count,
         clock.from_timestamp(header.first_event_time),
         clock.from_timestamp(header.last_event_time),
@@ -292,3 +317,12 @@ def _replace(path: Path, content: bytes) -> None:
     finally:
         os.close(fd)
     fresh.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

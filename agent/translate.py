@@ -12,6 +12,7 @@ from agent.output import Output
 from agent.packages import Packages
 from agent.processes import Process
 from agent.sensors.records import (
+    UNKNOWN_STATUS,
     AuditRecord,
     FileRecord,
     LossRecord,
@@ -25,6 +26,7 @@ from agent.stages import guess
 from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
+from agent.stages.session_events import told_login_change, told_session
 from agent.stages.sessions import PERSON, Session
 from agent.stages.urgency import is_urgent
 from chassis import clock
@@ -152,7 +154,9 @@ class Translator:
     def _exited(self, record: ProcessRecord, image: events.Image, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
         status, told = record.exit_status, event.exit
-        if status & 0x7F:
+        if status == UNKNOWN_STATUS:
+            told.SetInParent()
+        elif status & 0x7F:
             told.signal = status & 0x7F
         else:
             told.code = status >> 8 & 0xFF
@@ -168,11 +172,15 @@ class Translator:
             self._waiting.append(record)
             return
         process = self._identifier.processes.who(record.pid)
+        exact = record.exact
+        if process is None:
+            # Where forks are not told, whoever only forked is still there to be looked at.
+            exact, process = False, self._identifier.unseen(record.pid, now)
         if process is None:
             self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
             return
         several = self._identifier.images_this_tick(process)
-        sure = record.exact and not several
+        sure = exact and not several
         self._collect(
             record,
             self._identifier.images.refresh(process),
@@ -259,23 +267,11 @@ class Translator:
                 self._output.add(made, now)
 
     def _tell_sessions(self, now: int) -> None:
-        for boot_ns, process, session, ended in self._identifier.book.news(now):
-            event = self._event(boot_ns, exact=True)
-            if ended:
-                event.session_end.session_id = session.session_id
-            else:
-                start = event.session_start
-                start.session_id = session.session_id
-                start.login_user_id = session.login_user_id
-                start.login_user = self._names[session.login_user_id]
-                start.terminal = session.terminal
-                start.source_address = session.source_address
-                start.opener = session.opener
-                start.preexisting = session.preexisting
-                if process is not None:
-                    start.provenance = process.image.provenance
-            image = process.image if process is not None else None
-            self._output.add(Made(image, event, urgent=not session.preexisting), now)
+        for news in self._identifier.book.news(now):
+            self._output.add(told_session(news, self._names, self._output.offset_ns), now)
+        for change in self._identifier.book.take_login_changes():
+            image = self._identifier.images.refresh(change.process)
+            self._output.add(told_login_change(change, image, self._output.offset_ns), now)
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()
@@ -286,7 +282,7 @@ class Translator:
 
     def _lost(self, record: LossRecord) -> None:
         counted = record.lost is not None
-        self._output.lost(record.lost or 0)
+        self._output.lost(record.lost or 0, record.source)
         self._output.tell(
             self._output.gap(
                 _Gap.CAUSE_KERNEL_DROP if counted else _Gap.CAUSE_OVERFLOW,

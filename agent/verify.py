@@ -25,9 +25,12 @@ def verify_spool(folder: Path, key: bytes) -> int:
     for path in paths:
         end = 0
         for record in segments.read(path):
-            batch = record.batch()
+            batch = record.batch
             header = pb.BatchHeader.FromString(batch.header)
             fault = ""
+            if record.offset > end:
+                print(f"{path.name}: {record.offset - end} damaged bytes at {end}")  # noqa: T201
+                faults += 1
             if number and header.batch_number != number + 1:
                 fault = f"batch {number + 1} is missing"
             elif number and header.previous_hash != link:

@@ -16,8 +16,15 @@ def _agent(*, quick: bool) -> Iterator[Result]:
     return agent.run(quick=quick)
 
 
+def _audit_import(*, quick: bool) -> Iterator[Result]:
+    from benchmarks import audit_import  # noqa: PLC0415
+
+    return audit_import.run(quick=quick)
+
+
 PARTS: dict[str, Callable[..., Iterator[Result]]] = {
     "agent": _agent,
+    "audit_import": _audit_import,
 }
 """A part yields its results as it finds them, and raises CannotRun when it cannot go on."""
 

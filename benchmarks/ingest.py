@@ -142,7 +142,7 @@ def _raw_batches(raw: Any, bodies: Sequence[Body], each: int, name: str) -> floa
         groups += [_finished(chain, own[at : at + _RAW_GROUP]) for at in range(0, each, _RAW_GROUP)]
     headers = raw.get_collection("batches", write_concern=_DURABLE)
     contents = raw.get_collection("bodies", write_concern=_DURABLE)
-    headers.create_indexes(repository.INDEXES)
+    headers.create_indexes(list(repository.INDEXES.values()))
 
     def insert(group: tuple[list[RawBSONDocument], list[RawBSONDocument]]) -> None:
         contents.insert_many(group[1], ordered=False)

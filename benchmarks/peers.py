@@ -21,7 +21,7 @@ _RULE = ("exit,always", "-F", "arch=b64", "-S", "execve", "-k", "nightherd-bench
 _NO_CONTEXTS = ("task,never",)
 _BACKLOG = 8192
 """As Debian's own rules have it; the kernel's 64 would lose at once."""
-_START_S, _SETTLE_S, _VACANT_S = 10.0, 10.0, 45.0
+_START_S, _SETTLE_S, _VACANT_S = 10.0, 10.0, 15.0
 _LOCKED = 2
 _CONFIGURATION = """\
 local_events = yes

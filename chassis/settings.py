@@ -14,7 +14,7 @@ from pydantic_settings import (
 )
 
 PREFIX = "NIGHTHERD_"
-PROGRAMS = ("AGENT", "STORE", "MODELER", "DETECTOR", "GATEWAY")
+PROGRAMS = ("AGENT", "STORE", "MODELER", "DETECTOR", "GATEWAY", "ENROLMENT")
 # Settings without a program's name: they mean the same to every program that reads them.
 SHARED = frozenset({"HOME", "MONGO_URL", "ADMIN_PASSWORD", "LOG_LEVEL", "LOG_FORMAT", "CONFIG"})
 

@@ -7,24 +7,25 @@ Every program proves a role with the SPIFFE id in its certificate:
 
 import datetime as dt
 import ipaddress
-import os
-import secrets
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from chassis.errors import UnauthenticatedError
+from chassis.files import replace
 
 TRUST_DOMAIN = "spiffe://nightherd/"
-ROLES = ("host", "store", "detector", "modeler", "gateway", "importer")
+ROLES = ("host", "store", "detector", "modeler", "gateway", "importer", "enrolment")
 LIFETIME = dt.timedelta(hours=24)
 # Clocks of a fleet differ; a certificate is good a little before it was made.
 BACKDATED = dt.timedelta(minutes=5)
@@ -33,6 +34,8 @@ BACKDATED = dt.timedelta(minutes=5)
 SIGNING_KEY_OID = x509.ObjectIdentifier("1.3.6.1.4.1.58080.1.1")
 
 CA_FILE, CERT_FILE, KEY_FILE = "ca.pem", "cert.pem", "key.pem"
+# The key of the certificate that comes next: there only while a host renews its own.
+NEXT_KEY_FILE = "next-key.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +59,8 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file in one step, so that a reader sees the old or the new, never half."""
-    # A name nobody can foresee, and never one that is there: the folder may be another user's.
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(fresh, flags, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a private key as it lies in files: PKCS 8 in PEM, not encrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -114,8 +106,8 @@ class Authority:
             .sign(key, hashes.SHA256())
         )
         # The certificate first: a folder with a key is complete.
-        _write(ca_file, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        _write(key_file, _pem(key))
+        replace(ca_file, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        replace(key_file, key_pem(key))
         return cls(key, certificate)
 
     def issue(
@@ -145,11 +137,44 @@ class Authority:
         Raises:
             ValueError: an unknown role, or a host without id.
         """
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self.certify(
+            key.public_key(),
+            role,
+            host_id=host_id,
+            herd=herd,
+            signing_key=signing_key,
+            names=names,
+            lifetime=lifetime,
+            now=now,
+        )
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pem = serialization.Encoding.PEM
+        replace(folder / CA_FILE, self.certificate.public_bytes(pem), 0o644)
+        # Key and certificate change together for a reader that checks they match.
+        replace(folder / KEY_FILE, key_pem(key))
+        replace(folder / CERT_FILE, certificate.public_bytes(pem), 0o644)
+
+    def certify(
+        self,
+        key: ec.EllipticCurvePublicKey,
+        role: str,
+        *,
+        host_id: str = "",
+        herd: str = "",
+        signing_key: bytes | None = None,
+        names: Sequence[str] = (),
+        lifetime: dt.timedelta = LIFETIME,
+        now: dt.datetime | None = None,
+    ) -> x509.Certificate:
+        """Return a certificate for a key that its owner keeps; arguments as for `issue`.
+
+        Raises:
+            ValueError: an unknown role, or a host without id.
+        """
         if role not in ROLES or (role == "host") != bool(host_id):
             raise ValueError(f"no identity for role {role!r} with host id {host_id!r}")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         begin = now or _now()
-        key = ec.generate_private_key(ec.SECP256R1())
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, host_id or role)]
         if herd:
             subject.append(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, herd))
@@ -162,7 +187,7 @@ class Authority:
             x509.CertificateBuilder()
             .subject_name(x509.Name(subject))
             .issuer_name(self.certificate.subject)
-            .public_key(key.public_key())
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(begin - BACKDATED)
             .not_valid_after(begin + lifetime)
@@ -184,12 +209,20 @@ class Authority:
             builder = builder.add_extension(
                 x509.UnrecognizedExtension(SIGNING_KEY_OID, signing_key), critical=False
             )
-        certificate = builder.sign(self._key, hashes.SHA256())
-        pem = serialization.Encoding.PEM
-        _write(folder / CA_FILE, self.certificate.public_bytes(pem), 0o644)
-        # Key and certificate change together for a reader that checks they match.
-        _write(folder / KEY_FILE, _pem(key))
-        _write(folder / CERT_FILE, certificate.public_bytes(pem), 0o644)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def issued(self, certificate: x509.Certificate) -> bool:
+        """Whether this authority signed `certificate`; says nothing about its dates."""
+        return issued_by(certificate, self.certificate)
+
+
+def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether `authority` signed `certificate`; says nothing about its dates."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _usage(*, ca: bool) -> x509.KeyUsage:
@@ -250,13 +283,21 @@ class Identity:
         """
         # A renewal replaces two files one after the other; read until both are of one make.
         for _ in range(20):
-            key = (self.folder / KEY_FILE).read_bytes()
             certificate = (self.folder / CERT_FILE).read_bytes()
-            loaded = serialization.load_pem_private_key(key, None)
-            pair = x509.load_pem_x509_certificate(certificate)
-            if loaded.public_key() == pair.public_key():
+            key = self._key_of(x509.load_pem_x509_certificate(certificate))
+            if key is not None:
                 return (self.folder / CA_FILE).read_bytes(), key, certificate
         raise ValueError(f"key and certificate in {self.folder} do not belong together")
+
+    def _key_of(self, certificate: x509.Certificate) -> bytes | None:
+        # A host that renews itself replaces the certificate first; its key waits beside it.
+        for name in (KEY_FILE, NEXT_KEY_FILE):
+            with suppress(FileNotFoundError):
+                key = (self.folder / name).read_bytes()
+                loaded = serialization.load_pem_private_key(key, None)
+                if loaded.public_key() == certificate.public_key():
+                    return key
+        return None
 
     def certificate(self) -> x509.Certificate:
         """Return the certificate in force."""

@@ -79,13 +79,25 @@ def doctor(home: Path | None, port: int) -> None:
 @click.option("--herd", default="default", show_default=True, help="Herd of the imported host.")
 @click.option("--host-id", default="", help="Id of the imported host; default: follows from files.")
 @click.option("--rate", type=click.FloatRange(0), default=0, help="Events a second; 0: no limit.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["batches", "auditd"]),
+    default="batches",
+    show_default=True,
+    help="What FILES are: spool segments, or logs of auditd (plain or .gz, in any order).",
+)
 def replay(
-    home: Path | None, files: tuple[Path, ...], herd: str, host_id: str, rate: float
+    home: Path | None, files: tuple[Path, ...], herd: str, host_id: str, rate: float, format_: str
 ) -> None:
-    """Ship recorded batches (spool segments) as a host of their own."""
+    """Ship recorded batches, or an audit log, as a host of their own.
+
+    Events keep the time they bear. A replay that was stopped goes on when it is started again;
+    one that is finished does nothing. Status 1: some of it was rejected, which is said.
+    """
     from cli.replay import run_replay
 
-    sys.exit(run_replay(_home(home), files, herd, host_id, rate))
+    sys.exit(run_replay(_home(home), files, herd, host_id, rate, format_))
 
 
 @main.command()
@@ -101,6 +113,17 @@ def verify(home: Path | None, hosts: tuple[str, ...], spool: Path | None) -> Non
     from cli.verify import verify_hosts, verify_spool
 
     sys.exit(verify_spool(spool) if spool else verify_hosts(_home(home), hosts))
+
+
+@main.command("enrol-token")
+@HOME
+@click.option("--herd", default="default", show_default=True, help="Herd of the new host.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True)
+def enrol_token(home: Path | None, herd: str, hours: float) -> None:
+    """Print a token that enrols one host, once; and the authority's fingerprint."""
+    from cli.enrol import print_token
+
+    sys.exit(print_token(_home(home), herd, hours))
 
 
 @main.command()
@@ -131,6 +154,7 @@ def _list(home: Path | None, path: str, columns: list[str], form: str, **query: 
 def hosts(home: Path | None, output: str, limit: int, offset: int) -> None:
     """List watched hosts."""
     columns = ["hostID", "hostname", "herd", "level", "connected", "lastSeen", "gaps", "events"]
+    columns += ["behindStore", "spoolBytes", "agentRssBytes", "agentCpuMs"]
     _list(home, "nightherd/hosts", columns, output, limit=limit, offset=offset)
 
 

@@ -1,4 +1,7 @@
-"""Certificates of everything on this machine, issued by the local authority and renewed in time."""
+"""Certificates of everything on this machine, issued by the local authority at the start.
+
+The services' are renewed here, too; an agent renews its own.
+"""
 
 import datetime as dt
 import os
@@ -9,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chassis.tls import LIFETIME, Authority, Identity, local_names
+from cli.environment import environment
 from cli.homes import Home
 
 SERVICES = ("store", "modeler", "detector", "gateway")
@@ -90,6 +94,13 @@ def renew_host(home: Home, herd: str, key: bytes, *, always: bool = False) -> No
         if (peer.herd, peer.signing_key) == (herd, key):
             return
     authority.issue(folder, "host", host_id=host_id(home), herd=herd, signing_key=key)
+
+
+def print_token(home: Home, herd: str, hours: float) -> int:
+    """Let the enrolment program make a token that enrols one host; return its exit status."""
+    command = [sys.executable, "-m", "enrolment", "token", "--herd", herd, "--hours", str(hours)]
+    own = environment("enrolment", dir=str(home.ca))
+    return subprocess.run(command, env=own, check=False).returncode
 
 
 def own(folder: Path, owner: tuple[int, int] | None) -> None:

@@ -1,11 +1,11 @@
-"""Ports of 127.0.0.1 for the services, the same at every start where they are free."""
+"""Ports of 127.0.0.1 for the programs, the same at every start where they are free."""
 
 import json
 import socket
 
 from cli.homes import Home
 
-SERVICES = ("store", "modeler", "detector")
+PROGRAMS = ("store", "modeler", "detector", "enrolment")
 
 
 def port_is_free(port: int) -> bool:
@@ -20,7 +20,7 @@ def port_is_free(port: int) -> bool:
 
 
 def choose_ports(home: Home) -> dict[str, int]:
-    """Return a port for each service: those of last time where they are free."""
+    """Return a port for each program: those of last time where they are free."""
     path = home.state / "ports.json"
     try:
         known = json.loads(path.read_text(encoding="ascii"))
@@ -29,7 +29,7 @@ def choose_ports(home: Home) -> dict[str, int]:
     if not isinstance(known, dict):
         known = {}
     ports: dict[str, int] = {}
-    for name in SERVICES:
+    for name in PROGRAMS:
         port = known.get(name)
         if not (isinstance(port, int) and 0 < port < 65536 and port_is_free(port)):  # noqa: PLR2004
             with socket.socket() as probe:

@@ -64,10 +64,19 @@ async def mongo_answers(url: str) -> bool:
 
 def gateway_answers(home: Home, port: int) -> bool:
     """Whether the gateway answers on `port`."""
+    return _answers(home, port, "/api/v1/_ping")
+
+
+def enrolment_answers(home: Home, port: int) -> bool:
+    """Whether the enrolment program answers on `port`."""
+    return _answers(home, port, "/v1/authority")
+
+
+def _answers(home: Home, port: int, path: str) -> bool:
     context = ssl.create_default_context(cafile=str(home.ca / "ca.pem"))
     try:
         with urllib.request.urlopen(
-            f"https://localhost:{port}/api/v1/_ping", timeout=3, context=context
+            f"https://localhost:{port}{path}", timeout=3, context=context
         ) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004
     except OSError:

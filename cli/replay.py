@@ -1,4 +1,4 @@
-"""`nightherd replay`: hands recorded batches to the agent, with an importer's certificate."""
+"""`nightherd replay`: hands recorded batches, or logs, to the agent, as an importer."""
 
 import hashlib
 import json
@@ -11,8 +11,13 @@ from chassis.tls import Authority
 from cli.environment import environment
 from cli.homes import Home
 
+RECEIVERS = ("store", "detector", "modeler")
+"""Programs of those that run here that take batches."""
 
-def run_replay(home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float) -> int:
+
+def run_replay(
+    home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float, format_: str
+) -> int:
     """Replay `files` into the services that run on this machine; return the exit status."""
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
@@ -29,10 +34,10 @@ def run_replay(home: Home, files: Sequence[Path], herd: str, host_id: str, rate:
     settings = {
         "dir": str(folder),
         "tls_dir": str(folder / "tls"),
-        **{name: f"127.0.0.1:{port}" for name, port in ports.items()},
+        **{name: f"127.0.0.1:{ports[name]}" for name in RECEIVERS if name in ports},
     }
     command = [sys.executable, "-m", "agent", "replay", "--host-id", identity, "--herd", herd]
-    command += ["--events-per-second", str(rate), "--", *map(str, files)]
+    command += ["--events-per-second", str(rate), "--format", format_, "--", *map(str, files)]
     return subprocess.run(command, env=environment("agent", **settings), check=False).returncode
 
 

@@ -20,7 +20,13 @@ from cli.errors import UpError
 from cli.homes import Home
 from cli.password import admin_password
 from cli.ports import choose_ports, port_is_free
-from cli.readiness import gateway_answers, mongo_answers, serving, until_mongo_answers
+from cli.readiness import (
+    enrolment_answers,
+    gateway_answers,
+    mongo_answers,
+    serving,
+    until_mongo_answers,
+)
 from cli.rest import Gateway, RestError
 from cli.users import can_run_as, unprivileged_user
 
@@ -49,7 +55,6 @@ class Up:
         self.children: list[Child] = []
         self.user = unprivileged_user()
         self.ports: dict[str, int] = {}
-        self._key = b""
         self._said: list[str] = []
         self._agent: dict[str, Any] = {}
         self._agent_began = dt.datetime.now(dt.UTC)
@@ -126,6 +131,7 @@ class Up:
         url = await self._start_mongo()
         database = {"NIGHTHERD_MONGO_URL": url}
         at = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
+        enrolment = at.pop("enrolment")
         for name, peers in (
             ("store", {}),
             ("modeler", {}),
@@ -134,8 +140,9 @@ class Up:
             settings = {"listen": at[name], "tls_dir": str(self.home.tls(name)), **peers}
             await self._start_service(name, {**settings, **database})
         await self._start_gateway(at, database)
+        await self._start_enrolment(enrolment)
         if self.options.agent:
-            await self._start_agent(at)
+            await self._start_agent({**at, "enrolment": f"https://{enrolment}"})
 
     async def _start_mongo(self) -> str:
         found = mongod.find()
@@ -183,11 +190,21 @@ class Up:
         )
         await self._start(program, self._gateway_answers)
 
+    async def _start_enrolment(self, listen: str) -> None:
+        program = Program(
+            "enrolment",
+            [sys.executable, "-m", "enrolment"],
+            environment("enrolment", listen=listen, dir=str(self.home.ca)),
+            # As we are: the others, who share a user, must not read the authority's key.
+        )
+        port = self.ports["enrolment"]
+        await self._start(program, lambda: asyncio.to_thread(enrolment_answers, self.home, port))
+
     async def _start_agent(self, at: dict[str, str]) -> None:
         settings = {"dir": str(self.home.agent), "tls_dir": str(self.home.agent / "tls"), **at}
         own = environment("agent", **settings)
-        self._key = await asyncio.to_thread(enrol.signing_key, own)
-        enrol.renew_host(self.home, self.options.herd, self._key)
+        key = await asyncio.to_thread(enrol.signing_key, own)
+        enrol.renew_host(self.home, self.options.herd, key)
         program = Program("agent", [sys.executable, "-m", "agent"], own)
 
         self._agent_began = dt.datetime.now(dt.UTC)
@@ -245,13 +262,14 @@ class Up:
         return await asyncio.to_thread(gateway_answers, self.home, self.options.port)
 
     async def _renew(self) -> None:
-        """Renew certificates at two thirds of their life; programs follow the files."""
+        """Renew the services' certificates at two thirds of their life; the agent renews its own.
+
+        Programs follow the files.
+        """
         while True:
             await asyncio.sleep(RENEW_CHECK_S)
             try:
                 enrol.renew_services(self.home, self.user)
-                if self.options.agent:
-                    enrol.renew_host(self.home, self.options.herd, self._key)
             except (OSError, ValueError) as error:
                 log.error("certificates not renewed", error=str(error))  # noqa: TRY400
 

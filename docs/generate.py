@@ -6,13 +6,14 @@ from pydantic_core import PydanticUndefined
 
 from agent.settings import Settings as Agent
 from chassis.settings import PREFIX, Settings
+from enrolment.settings import Settings as Enrolment
 from gateway.settings import Settings as Gateway
 from services.detector.settings import Settings as Detector
 from services.modeler.settings import Settings as Modeler
 from services.store.settings import Settings as Store
 
 FILE = Path(__file__).with_name("settings.md")
-PROGRAMS: tuple[type[Settings], ...] = (Agent, Store, Modeler, Detector, Gateway)
+PROGRAMS: tuple[type[Settings], ...] = (Agent, Store, Modeler, Detector, Gateway, Enrolment)
 HEAD = """# Settings
 
 Every program reads its settings once at start, from the environment or from the TOML file that

@@ -7,6 +7,7 @@ import structlog
 
 from chassis import logs, mongo
 from chassis.counters import serve_metrics
+from chassis.https import listening, serving
 from chassis.settings import load
 from chassis.signals import until_terminated
 from chassis.tls import Identity
@@ -15,7 +16,6 @@ from gateway.auth import Authentication
 from gateway.peers import Peers
 from gateway.readiness import prepare
 from gateway.repository import Repository
-from gateway.server import listening, serving
 from gateway.settings import Settings
 
 log = structlog.get_logger()

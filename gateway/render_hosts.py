@@ -6,6 +6,7 @@ from chassis.text import show
 from gateway import words
 from gateway.render import moment
 from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 
 
@@ -33,7 +34,12 @@ def host(found: pb.Host) -> dict[str, Any]:
         "agentVersion": show(status.agent_version),
         "agentState": words.AGENT_STATES[status.state] if status.state else "unknown",
         "agentRssBytes": status.rss_bytes,
+        "agentPeakRssBytes": status.peak_rss_bytes,
         "agentCpuMs": status.cpu_ms,
+        "agentProcesses": status.processes,
+        "eventsCollected": status.collected,
+        "batchesUnwritten": status.unwritten_batches,
+        **_behind(status),
         "spoolBytes": status.spool_bytes,
         "lost": status.lost,
         "connected": found.connected,
@@ -56,6 +62,15 @@ def host(found: pb.Host) -> dict[str, Any]:
             }
             for chain in found.chains
         ],
+    }
+
+
+def _behind(status: events.AgentStatus) -> dict[str, int]:
+    behind = {receiver.name: receiver.behind for receiver in status.receivers}
+    return {
+        "behindStore": behind.get("store", 0),
+        "behindDetector": behind.get("detector", 0),
+        "behindModeler": behind.get("modeler", 0),
     }
 
 

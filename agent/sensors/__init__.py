@@ -12,7 +12,7 @@ from agent.sensors.audit import AuditSensor
 from agent.sensors.bpf import BpfSensor
 from agent.sensors.fanotify import FanotifySensor
 from agent.sensors.inotify import InotifySensor
-from agent.sensors.psutil_poll import PollSensor, SnapshotSensor
+from agent.sensors.psutil_poll import ListenSensor, PollSensor, SnapshotSensor
 from agent.sensors.records import Sensor
 from agent.sensors.udp import UdpSensor
 from agent.sensors.unavailable import SensorUnavailable
@@ -30,7 +30,7 @@ class OpenSensors:
     Files before processes: so whoever changed a file is known when a tick's records are joined.
     """
 
-    level: Literal["full", "poll"]
+    level: Literal["full", "audit", "poll"]
     sensors: list[Sensor]
     not_seen: list[str] = field(default_factory=list)
     """What this host does not show and why, in sentences for people."""
@@ -48,12 +48,16 @@ class OpenSensors:
 
 
 def open_sensors(
-    level: Literal["auto", "full", "poll"], watch_list: WatchList, *, own_pid: int | None = None
+    level: Literal["auto", "full", "audit", "poll"],
+    watch_list: WatchList,
+    *,
+    own_pid: int | None = None,
 ) -> OpenSensors:
     """Open the best sensors this host and this user offer.
 
     Args:
-        level: "auto" and "full" try eBPF with fanotify and fall back; "poll" does not try.
+        level: The best to try; what does not work falls back by one: "full" (as "auto"), "audit",
+            "poll".
         watch_list: Names to watch (see folders.of_this_host).
         own_pid: Process whose own file changes are not reported; None: this one.
 
@@ -62,11 +66,14 @@ def open_sensors(
     """
     opened = OpenSensors("full", [])
     try:
-        if level != "poll":
+        if level in ("auto", "full"):
             _full(opened, watch_list, own_pid)
+        if not opened.sensors and level != "poll":
+            _audit(opened, watch_list, own_pid)
         if not opened.sensors:
             _poll(opened, watch_list)
-        _try(opened, AuditSensor, "logins, sudo, account tools and firewall changes")
+        if opened.level != "audit":
+            _try(opened, AuditSensor, "logins, sudo, account tools and firewall changes")
     except BaseException:
         opened.close()
         raise
@@ -85,6 +92,26 @@ def _full(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> No
         return
     _tell_unwatched(opened, files.unwatched)
     opened.sensors += [SnapshotSensor(), UdpSensor()]
+
+
+def _audit(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> None:
+    opened.level = "audit"
+    try:
+        files = FanotifySensor(watch_list, own_pid=own_pid)
+        opened.sensors.append(files)
+        opened.sensors.append(AuditSensor(processes=True))
+    except SensorUnavailable as reason:
+        opened.close()
+        opened.sensors.clear()
+        opened.not_seen.append(f"The audit level does not work here: {reason}.")
+        return
+    opened.not_seen += [
+        "Forks are not seen, nor how a process ended; when it ended, within a second.",
+        "What processes execute that ran before audit was first switched on is not seen.",
+        "Outgoing connections are not seen, and listening ports late: they are polled.",
+    ]
+    _tell_unwatched(opened, files.unwatched)
+    opened.sensors += [SnapshotSensor(), ListenSensor()]
 
 
 def _poll(opened: OpenSensors, watch_list: WatchList) -> None:

@@ -6,8 +6,12 @@ NETFILTER_CFG records need no system call auditing, so no process is slowed down
 Only one process can be the audit daemon. Where there is none, we are (unicast), and give back what
 we found on close. Where there is one, auditd or another agent, we read copies of its records
 (multicast) and touch no setting of its.
+
+Where nothing better tells processes, rules with our key tell every execution; then processes do
+pay, and an auditd beside us writes those records as well.
 """
 
+import errno
 import os
 import time
 from dataclasses import replace
@@ -21,14 +25,22 @@ from agent.sensors.audit_netlink import (
     AuditSocket,
     Status,
 )
+from agent.sensors.audit_processes import AuditedProcesses
 from agent.sensors.audit_records import parse
+from agent.sensors.audit_rules import (
+    EXCLUSIONS,
+    LOCKED,
+    exec_rules,
+    hindrance,
+    tells_execs,
+)
 from agent.sensors.records import LossRecord, Record
 from agent.sensors.unavailable import SensorUnavailable
 
 _BACKLOG_LIMIT: Final = 8192
-_LOCKED: Final = 2
 _FIRST_RECORD: Final = 1005
 _LOOK_AT_STATUS_EVERY_NS: Final = 1_000_000_000
+_LOOK_AT_RULES_EVERY_NS: Final = 5_000_000_000
 _PATIENCE_NS: Final = 60_000_000_000
 """How long the place stays free for an auditd that restarts: it gives up when it is taken."""
 _AUDITD: Final = "auditd"
@@ -37,30 +49,40 @@ _NO_RECORDS: Final = frozenset((1320,))
 
 
 class AuditSensor:
-    """Records of user space and of configuration.
+    """Records of user space and of configuration; with `processes`, executions as well.
 
     Raises:
-        SensorUnavailable: Not permitted, or a kernel without audit.
+        SensorUnavailable: Not permitted, or a kernel without audit; or rules that cannot be
+            changed keep executions from being told.
     """
 
     name = "audit"
 
-    def __init__(self) -> None:
+    def __init__(self, *, processes: bool = False) -> None:
         """Take the daemon's place, or read along with who has it."""
         self._found: Status | None = None
         """Settings to give back; None when they are not ours to touch."""
-        self._rule_is_ours = False
+        self._added: list[bytes] = []
+        """Rules that are ours to remove."""
         self._socket: AuditSocket | None = None
+        self._control: AuditSocket | None = None
+        self._processes = AuditedProcesses() if processes else None
+        if processes and not exec_rules():
+            raise SensorUnavailable("audit's numbers of this machine's system calls are not known")
         try:
-            self._socket = self._as_daemon() or AuditSocket(READ_LOG_GROUP)
+            self._control = AuditSocket()
+            self._socket = self._as_daemon() or self._beside_another()
+            self._lost_before = self._control.status().lost
         except OSError as error:
             self.close()
             permitted = not isinstance(error, PermissionError)
             why = error.strerror if permitted else "not permitted (needs root, or CAP_AUDIT_READ)"
             raise SensorUnavailable(f"the kernel does not offer audit records: {why}") from error
-        self._control = AuditSocket()
-        self._lost_before = self._control.status().lost
+        except BaseException:
+            self.close()
+            raise
         self._looked_ns = self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._rules_seen_ns = self._looked_ns
         self._vacant_since_ns: int | None = None
         self._patience_ns = 0
 
@@ -74,7 +96,7 @@ class AuditSensor:
         own = AuditSocket()
         try:
             found = own.status()
-            if found.daemon_pid or found.enabled == _LOCKED:
+            if found.daemon_pid or found.enabled == LOCKED:
                 own.close()
                 return None
             own.set_daemon(os.getpid())
@@ -87,25 +109,54 @@ class AuditSensor:
         self._found, self._socket = found, own
         # A wait time would let a hung agent hold up every audited process.
         own.set_backlog(max(_BACKLOG_LIMIT, found.backlog_limit), 0)
-        self._rule_is_ours = own.add_rule(TASK_NEVER)
-        if not self._rule_is_ours and found.backlog_wait_time == 0:
-            # Nobody is the daemon, yet our rule and our wait time are there: an agent was killed.
-            self._rule_is_ours = True
-            self._found = replace(found, enabled=0)
+        self._add_own_rules(own, found)
         if not found.enabled:
             own.set_enabled(1)
         return own
+
+    def _add_own_rules(self, own: AuditSocket, found: Status) -> None:
+        of_execs = (*exec_rules(), *EXCLUSIONS)
+        mine, others = (of_execs, (TASK_NEVER,)) if self._processes else ((TASK_NEVER,), of_execs)
+        # Nobody is the daemon, yet our wait time is there: an agent was killed, its rules stayed.
+        stale = found.backlog_wait_time == 0
+        if stale:
+            for rule in others:
+                own.delete_rule(rule)
+        if self._processes and (why := hindrance(replace(found, enabled=1), own.rules())):
+            raise SensorUnavailable(why)
+        added = [rule for rule in mine if own.add_rule(rule)]
+        self._added = list(mine) if stale else added
+        if stale and len(added) < len(mine):
+            self._found = replace(found, enabled=0)
+
+    def _beside_another(self) -> AuditSocket:
+        """Read along; executions are told by rules that have our key, or somebody's that stand."""
+        assert self._control is not None  # noqa: S101 - see __init__
+        if self._processes:
+            status, rules = self._control.status(), self._control.rules()
+            if why := hindrance(status, rules):
+                raise SensorUnavailable(why)
+            if status.enabled != LOCKED:
+                self._added = [rule for rule in exec_rules() if self._control.add_rule(rule)]
+        return AuditSocket(READ_LOG_GROUP)
 
     def drain(self) -> list[Record]:
         """See Sensor."""
         assert self._socket is not None, "drained after close"  # noqa: S101 - a programming error
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         messages, overflows = self._socket.receive()
-        records: list[Record] = [
+        parsed = [
             parse(kind, text)
             for kind, text in messages
-            if kind >= _FIRST_RECORD and kind != REPLACED and kind not in _NO_RECORDS
+            if kind >= _FIRST_RECORD
+            and kind != REPLACED
+            and (self._processes is not None or kind not in _NO_RECORDS)
         ]
+        records: list[Record] = [*parsed]
+        if self._processes is not None:
+            wall_ns = time.time_ns()
+            records = self._processes.put_together(parsed, wall_ns, wall_ns - now_ns)
+            records += self._processes.ended(now_ns)
         if overflows and not self.is_daemon:  # the kernel repeats to its daemon what found no room
             records.append(self._loss(now_ns, None, "copies of audit records found no room"))
         if any(kind == REPLACED for kind, _ in messages):
@@ -118,6 +169,7 @@ class AuditSensor:
 
     def _look_at_status(self, now_ns: int) -> list[Record]:
         """What the kernel lost; and take the daemon's place when it has been free for long."""
+        assert self._control is not None  # noqa: S101 - see __init__
         status = self._control.status()
         losses: list[Record] = []
         if lost := max(0, status.lost - self._lost_before):
@@ -127,9 +179,10 @@ class AuditSensor:
             self._vacant_since_ns = None
             if not self.is_daemon:
                 self._patience_ns = _PATIENCE_NS if _is_auditd(status.daemon_pid) else 0
+                losses += self._look_at_rules(self._control, status, now_ns)
         elif self._vacant_since_ns is None:
             self._vacant_since_ns = now_ns
-        elif now_ns - self._vacant_since_ns > self._patience_ns and status.enabled != _LOCKED:
+        elif now_ns - self._vacant_since_ns > self._patience_ns and status.enabled != LOCKED:
             reading = self._socket
             if self._as_daemon() and reading:
                 reading.close()
@@ -137,6 +190,24 @@ class AuditSensor:
                 detail = "no audit daemon ran, so nothing kept the audit system on"
                 losses.append(LossRecord(self.name, now_ns, since_ns, None, detail))
         return losses
+
+    def _look_at_rules(self, control: AuditSocket, status: Status, now_ns: int) -> list[Record]:
+        """Add our rules again: who starts auditd begins with removing every rule.
+
+        Raises:
+            OSError: executions cannot be told any more.
+        """
+        if self._processes is None or now_ns - self._rules_seen_ns < _LOOK_AT_RULES_EVERY_NS:
+            return []
+        since_ns, self._rules_seen_ns = self._rules_seen_ns, now_ns
+        rules = control.rules()
+        if why := hindrance(status, rules):
+            raise OSError(errno.EPERM, why)
+        if any(map(tells_execs, rules)):
+            return []
+        self._added = [rule for rule in exec_rules() if control.add_rule(rule)]
+        detail = "somebody removed the rules by which executions are told; they are back"
+        return [LossRecord(self.name, now_ns, since_ns, None, detail)]
 
     def _loss(self, now_ns: int, lost: int | None, detail: str) -> LossRecord:
         return LossRecord(self.name, now_ns, self._well_ns, lost, detail)
@@ -149,15 +220,18 @@ class AuditSensor:
         if self._socket is not None:
             self._socket.close()
         self._socket = reading
+        if self._processes is not None and self._control is not None:
+            self._added = [rule for rule in exec_rules() if self._control.add_rule(rule)]
 
     def _give_back(self) -> None:
         found, own = self._found, self._socket
+        rules, self._added = self._added, []
+        if self._control is not None:
+            for rule in rules:
+                self._control.delete_rule(rule)
         if found is None or own is None:
             return
         self._found = None
-        if self._rule_is_ours:
-            own.delete_rule(TASK_NEVER)
-            self._rule_is_ours = False
         if not found.enabled:
             own.set_enabled(0)
         own.set_backlog(found.backlog_limit, found.backlog_wait_time)
@@ -165,14 +239,16 @@ class AuditSensor:
 
     def close(self) -> None:
         """See Sensor."""
-        if self._socket is None:
-            return
+        control = self._control
         try:
-            self._give_back()
+            if control is not None:
+                self._give_back()
         finally:
-            self._socket.close()
-            self._socket = None
-            self._control.close()
+            if self._socket is not None:
+                self._socket.close()
+            if control is not None:
+                control.close()
+            self._socket = self._control = None
 
 
 def _is_auditd(pid: int) -> bool:

@@ -12,7 +12,7 @@ References: auparse/auparse.c of https://github.com/linux-audit/audit-userspace
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from agent.sensors.audit_records import TYPE_NAMES
@@ -23,8 +23,10 @@ FEWEST_PASSED: Final = 16
 """Events that must have begun since: on a quiet host two seconds are a record or two."""
 MOST_OPEN: Final = 512
 """Events that may wait for more records; then the oldest is taken for whole."""
-MOST_RECORDS: Final = 4096
+MOST_RECORDS: Final = 1024
 """Records of one event: 2 MiB of arguments are some hundred."""
+MOST_HELD: Final = 16_384
+"""Records of all events that wait; then too the oldest is taken for whole."""
 MOST_HOLES: Final = 64
 MOST_MISSING: Final = 1 << 24
 """A larger step in serials is another boot, not a loss."""
@@ -47,10 +49,11 @@ _OF_THE_DAEMON: Final = "DAEMON_"
 class KernelEvent:
     """What belongs to one moment of one process."""
 
-    __slots__ = ("records", "serial", "wall_ns", "whole")
+    __slots__ = ("boot", "records", "serial", "wall_ns", "whole")
 
-    def __init__(self, record: AuditRecord) -> None:
-        """Begin with the record that came first."""
+    def __init__(self, record: AuditRecord, boot: int = 0) -> None:
+        """Begin with the record that came first, in the boot that was seen as this one."""
+        self.boot = boot
         self.wall_ns, self.serial = record.wall_ns, record.serial
         self.records = [record]
         self.whole = False
@@ -87,48 +90,73 @@ class Assembler:
         self._wait_ns = wait_ns
         self._order: deque[KernelEvent] = deque()
         self._open: dict[tuple[int, int], KernelEvent] = {}
+        self._held = 0
+        self._last = KernelEvent(AuditRecord("", -1, -1))
         self._expected: int | None = None
         self._before_ns = 0
         self._holes: deque[Hole] = deque()
         self.restarts = 0
         """How often serials began anew: the host was started again."""
 
-    def add(self, record: AuditRecord) -> list[KernelEvent]:
+    def add(self, record: AuditRecord) -> Sequence[KernelEvent]:
         """Add a record; return the events that are whole now."""
-        key = (record.wall_ns, record.serial)
-        event = self._open.get(key)
-        if event is None:
-            event = KernelEvent(record)
-            self._order.append(event)
-            if not record.kind.startswith(_OF_THE_DAEMON):
-                self._follow(record.serial % _SERIALS, record.wall_ns)
-            if record.kind in _SINGLE or record.kind == _END:
-                event.whole = True
-            else:
-                self._open[key] = event
-        elif record.kind in _SINGLE:
-            # Of user space, by chance with the stamp of a system call's.
-            event = KernelEvent(record)
-            event.whole = True
-            self._order.append(event)
+        event = self._last
+        kind = record.kind
+        if (
+            event.serial != record.serial
+            or event.wall_ns != record.wall_ns
+            or event.whole
+            or kind in _SINGLE
+        ):
+            self._last = event = self._event(record)
         else:
             event.records.append(record)
-            if record.kind == _END or len(event.records) >= MOST_RECORDS:
-                event.whole = True
-                del self._open[key]
-        if self._order[0].whole or len(self._order) > FEWEST_PASSED:
+        self._held += 1
+        if kind == _END or len(event.records) >= MOST_RECORDS:
+            event.whole = True
+            self._open.pop((event.wall_ns, event.serial), None)
+        elif not event.whole and len(self._order) <= FEWEST_PASSED and self._held <= MOST_HELD:
+            return ()
+        head = self._order[0]
+        if (
+            head.whole
+            or record.wall_ns - head.wall_ns > self._wait_ns
+            or len(self._order) > MOST_OPEN
+            or self._held > MOST_HELD
+        ):
             return self._closed(record.wall_ns, FEWEST_PASSED)
-        return []
+        return ()
 
-    def due(self, wall_ns: int) -> list[KernelEvent]:
+    def _event(self, record: AuditRecord) -> KernelEvent:
+        """Return the event that a record belongs to, with the record in it."""
+        key = (record.wall_ns, record.serial)
+        # What user space says is an event of its own, also with the stamp of a system call's.
+        event = self._open.get(key) if record.kind not in _SINGLE else None
+        if event is not None:
+            event.records.append(record)
+            return event
+        if not record.kind.startswith(_OF_THE_DAEMON):
+            self._follow(record.serial % _SERIALS, record.wall_ns)
+        event = KernelEvent(record, self.restarts)
+        self._order.append(event)
+        if record.kind in _SINGLE:
+            event.whole = True
+        else:
+            self._open[key] = event
+        return event
+
+    def due(self, wall_ns: int) -> Sequence[KernelEvent]:
         """Return events that are whole, or have waited long enough at `wall_ns`."""
         return self._closed(wall_ns, 0)
 
-    def finish(self) -> list[KernelEvent]:
+    def finish(self) -> Sequence[KernelEvent]:
         """Return all that is there: nothing more will come."""
         events = list(self._order)
+        for event in events:
+            event.whole = True
         self._order.clear()
         self._open.clear()
+        self._held = 0
         return events
 
     def lost(self, before_ns: int = 1 << 63) -> list[Hole]:
@@ -152,11 +180,12 @@ class Assembler:
             head = order[0]
             if not head.whole:
                 passed = head.wall_ns < old_ns and len(order) > fewest
-                if not passed and len(order) <= MOST_OPEN:
+                if not passed and len(order) <= MOST_OPEN and self._held <= MOST_HELD:
                     break
                 head.whole = True
                 self._open.pop((head.wall_ns, head.serial), None)
             events.append(order.popleft())
+            self._held -= len(head.records)
         return events
 
     def _follow(self, serial: int, wall_ns: int) -> None:

@@ -1,6 +1,7 @@
 """System calls as audit tells them: who called, and the program that an execve started."""
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from agent.sensors.audit_assembly import KernelEvent
@@ -18,8 +19,9 @@ _CALL = re.compile(
 )
 """As kernels since 2.6.39 write it: names in another order are read one by one."""
 _ARGUMENT = re.compile(rb'\ba(\d{1,7})(?:\[(\d{1,7})\]|(_len))?=("[^"]*"|\S*)')
-_WORKING_DIRECTORY = re.compile(rb'\bcwd=("[^"]*"|\S+)')
-_NAME = re.compile(rb'\bname=("[^"]*"|\S+)')
+_WORKING_DIRECTORY = re.compile(rb' ?cwd=("[^"]*"|[^\s\x1d]+)')
+_NAME = re.compile(rb'name=("[^"]*"|[^\s\x1d]+)')
+_FIRST_ITEM: Final = b"item=0 "
 _DELETED: Final = b" (deleted)"
 _MOST_ID: Final = (1 << 32) - 1
 
@@ -54,35 +56,22 @@ def call_of(event: KernelEvent) -> Call | None:
     found = _CALL.match(record.text)
     if found is None:
         return _call_from_fields(record)
-    (
-        architecture,
-        number,
-        success,
-        result,
-        *arguments,
-        ppid,
-        pid,
-        login_user_id,
-        user_id,
-        effective_user_id,
-        terminal,
-        session_id,
-        executable,
-    ) = found.groups()
+    said = found.groups()
+    executable = said[15]
     return Call(
-        architecture,
-        number,
-        success == b"yes",
-        result,
-        (arguments[0], arguments[1], arguments[2], arguments[3]),
-        int(ppid),
-        int(pid),
-        int(login_user_id),
-        int(user_id),
-        int(effective_user_id),
-        terminal_of(terminal),
-        int(session_id),
-        program_of(executable[1:-1] if executable[:1] == b'"' else text_of(executable)),
+        architecture=said[0],
+        number=said[1],
+        succeeded=said[2] == b"yes",
+        result=said[3],
+        arguments=(said[4], said[5], said[6], said[7]),
+        ppid=int(said[8]),
+        pid=int(said[9]),
+        login_user_id=int(said[10]),
+        user_id=int(said[11]),
+        effective_user_id=int(said[12]),
+        terminal=terminal_of(said[13]),
+        session_id=int(said[14]),
+        executable=program_of(executable[1:-1] if executable[:1] == b'"' else text_of(executable)),
     )
 
 
@@ -119,6 +108,7 @@ def _id(raw: bytes, otherwise: int) -> int:
     return otherwise
 
 
+@lru_cache(maxsize=1024)
 def terminal_of(raw: bytes) -> str:
     """Return a terminal as we name it: audit's "pts1" and "/dev/pts/1" are "pts/1"."""
     if raw in (b"(none)", b"", b"?"):
@@ -133,22 +123,30 @@ def program_of(executable: bytes) -> bytes:
 
 
 def exec_of(
-    event: KernelEvent, wall_minus_boot_ns: int, *, start_ns: int | None = None
+    event: KernelEvent,
+    wall_minus_boot_ns: int,
+    *,
+    call: Call | None = None,
+    start_ns: int | None = None,
 ) -> ProcessRecord | None:
     """Return the program that an event's execve started; None when it is none, or failed.
 
     Args:
         event: whole.
         wall_minus_boot_ns: wall clock minus boot clock; records bear wall time.
+        call: its system call, when it is known already.
         start_ns: when the process was forked (boot clock), where that is known: audit does not
             say it. Else it is taken to begin here.
     """
-    executes = event.first("EXECVE")
-    call = call_of(event) if executes is not None else None
+    if event.first("EXECVE") is None:
+        return None
+    call = call or call_of(event)
     if call is None or not call.succeeded:
         return None
     arguments, cut = arguments_of(event)
-    boot_ns = event.wall_ns - wall_minus_boot_ns
+    # Stamps are milliseconds, and a process may run several programs in one: the serial, which
+    # is less than one more, tells them apart.
+    boot_ns = event.wall_ns + event.serial % 1_000_000 - wall_minus_boot_ns
     return ProcessRecord(
         kind="exec",
         boot_ns=boot_ns,
@@ -175,18 +173,16 @@ def exec_of(
 def _requested_path(event: KernelEvent) -> bytes:
     """Return the path that was asked for: the others are the interpreter's and the linker's."""
     for record in event.records:
-        if record.kind == "PATH" and record.text.startswith(b"item=0 "):
-            return _string(record, _NAME)
+        if record.kind == "PATH" and record.text.startswith(_FIRST_ITEM):
+            found = _NAME.match(record.text, len(_FIRST_ITEM))
+            return text_of(found[1]) if found is not None else b""
     return b""
 
 
 def working_directory_of(event: KernelEvent) -> bytes:
     """Return the folder in which a call's process worked; b"" when no record says it."""
-    return _string(event.first("CWD"), _WORKING_DIRECTORY)
-
-
-def _string(record: AuditRecord | None, pattern: re.Pattern[bytes]) -> bytes:
-    found = pattern.search(record.text) if record is not None else None
+    record = event.first("CWD")
+    found = _WORKING_DIRECTORY.match(record.text) if record is not None else None
     return text_of(found[1]) if found is not None else b""
 
 

@@ -11,10 +11,13 @@ References: audit_logging and auparse of https://github.com/linux-audit/audit-us
 import re
 from typing import Final
 
-_FIELD = re.compile(rb"""([A-Za-z_][\w\[\]-]*)=("[^"]*"|'[^']*'|\S*(?: (?![\w-]+=)\S+)*)""")
-_MESSAGE = re.compile(rb"(?:^| )msg='(.*?)'?\s*(?:\x1d|$)", re.DOTALL)
+_FIELD = re.compile(
+    rb"""([A-Za-z_][\w\[\]-]*)=("[^"]*"|'[^']*'|[^\s\x1d]*(?: (?![\w-]+=)[^\s\x1d]+)*)"""
+)
+_MESSAGE: Final = b"msg='"
 _HEX = re.compile(rb"(?:[0-9A-F]{2})+")
 _ARGUMENT = re.compile(r"a\d+(?:\[\d+\])?")
+_QUOTES: Final = (b'"', b"'")
 _NOTHING: Final = (b"?", b"(null)", b"(none)")
 _UNTRUSTED: Final = frozenset(
     (
@@ -43,28 +46,17 @@ _UNTRUSTED: Final = frozenset(
 """Fields the format writes in hexadecimal when their text needs it."""
 
 
+def _unquoted(raw: bytes) -> bytes:
+    return raw[1:-1] if len(raw) > 1 and raw[-1:] == raw[:1] else raw[1:]
+
+
 def text_of(raw: bytes) -> bytes:
     """A string that the format does not trust, as it was: without quotes or hexadecimal."""
-    if raw[:1] in (b'"', b"'"):
-        return raw[1:-1] if len(raw) > 1 and raw[-1:] == raw[:1] else raw[1:]
+    if raw[:1] in _QUOTES:
+        return _unquoted(raw)
     if _HEX.fullmatch(raw):
         return bytes.fromhex(raw.decode("ascii"))
     return b"" if raw in _NOTHING else raw
-
-
-def _value(kind: str, name: str, raw: bytes) -> bytes:
-    if name in _UNTRUSTED or (kind == "EXECVE" and _ARGUMENT.fullmatch(name)):
-        return text_of(raw)
-    if raw[:1] in (b'"', b"'"):
-        return raw[1:-1] if len(raw) > 1 and raw[-1:] == raw[:1] else raw[1:]
-    return b"" if raw in _NOTHING else raw
-
-
-def _read(kind: str, text: bytes, fields: dict[str, bytes]) -> None:
-    for match in _FIELD.finditer(text):
-        name = match[1].decode("ascii", "replace")
-        if name not in fields:
-            fields[name] = _value(kind, name, match[2])
 
 
 def read(kind: str, text: bytes) -> dict[str, bytes]:
@@ -74,12 +66,19 @@ def read(kind: str, text: bytes) -> dict[str, bytes]:
     the first counts; a message's own fields come after those the kernel wrote, which it cannot
     overrule.
     """
+    begin = text.find(_MESSAGE)
+    if begin >= 0:
+        own, separator, names = text[begin + len(_MESSAGE) :].partition(b"\x1d")
+        text = b"%b %b%b%b" % (text[:begin], own.rstrip(b" ").removesuffix(b"'"), separator, names)
     fields: dict[str, bytes] = {}
-    message = _MESSAGE.search(text)
-    if message:
-        _read(kind, text[: message.start()], fields)
-        _read(kind, message[1], fields)
-        _read(kind, text[message.end() :], fields)
-    else:
-        _read(kind, text, fields)
+    for word, raw in _FIELD.findall(text):
+        name = word.decode("ascii")
+        if name in fields:
+            continue
+        if name in _UNTRUSTED or (kind == "EXECVE" and _ARGUMENT.fullmatch(name)):
+            fields[name] = text_of(raw)
+        elif raw[:1] in _QUOTES:
+            fields[name] = _unquoted(raw)
+        else:
+            fields[name] = b"" if raw in _NOTHING else raw
     return fields

@@ -13,13 +13,15 @@ from struct import Struct
 from typing import Final
 
 _NETLINK_AUDIT: Final = 9
-_GET, _SET, _ADD_RULE, _DELETE_RULE = 1000, 1001, 1011, 1012
+_GET, _SET, _ADD_RULE, _DELETE_RULE, _LIST_RULES = 1000, 1001, 1011, 1012, 1013
 REPLACED: Final = 1329
 """Message type: another daemon wants our place."""
 READ_LOG_GROUP: Final = 1
 
+_REQUEST: Final = 0x1
 _REQUEST_AND_ACK: Final = 0x1 | 0x4
 _ERROR: Final = 2
+_DONE: Final = 3
 _HEADER = Struct("=IHHII")
 _STATUS = Struct("=11I")
 _RULE = Struct("=3I64I64I64I64II")
@@ -154,6 +156,29 @@ class AuditSocket:
             self._ask(_DELETE_RULE, rule)
         except FileNotFoundError:
             return
+
+    def rules(self) -> list[bytes]:
+        """Every rule there is, as the kernel has it."""
+        self._sequence += 1
+        header = _HEADER.pack(_HEADER.size, _LIST_RULES, _REQUEST, self._sequence, 0)
+        self._socket.settimeout(_ANSWER_SECONDS)
+        self._socket.sendto(header, (0, 0))
+        rules: list[bytes] = []
+        while True:
+            datagram = self._socket.recv(_MESSAGE_BYTES)
+            _, kind, _, sequence, _ = _HEADER.unpack_from(datagram)
+            body = datagram[_HEADER.size :]
+            if sequence != self._sequence or kind not in (_ERROR, _DONE, _LIST_RULES):
+                self._early.append((kind, body))
+            elif kind == _DONE:
+                return rules
+            elif kind == _ERROR:
+                if number := -int.from_bytes(body[:4], "little", signed=True):
+                    raise OSError(number, os.strerror(number))
+            else:
+                # Messages are padded; the text at the end of a rule says how long it is.
+                text_bytes = int.from_bytes(body[_RULE.size - 4 : _RULE.size], "little")
+                rules.append(body[: _RULE.size + text_bytes])
 
     def receive(self) -> tuple[list[tuple[int, bytes]], int]:
         """Records that wait (type and text), and how often the socket's buffer overflowed."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import psutil
 
 from agent.sensors import proc_files
-from agent.sensors.records import ProcessRecord, Record, SocketRecord
+from agent.sensors.records import UNKNOWN_STATUS, ProcessRecord, Record, SocketRecord
 
 _ATTRIBUTES: Final = ["pid", "uids", "cmdline", "exe", "cwd"]
 _PROCESSES_EVERY_NS: Final = 1_000_000_000
@@ -125,6 +125,34 @@ class SnapshotSensor:
         self._records.clear()
 
 
+class ListenSensor:
+    """TCP and UDP sockets that came to listen, five seconds apart; those of now are not told."""
+
+    name = "listeners"
+
+    def __init__(self) -> None:
+        """Look at what listens now."""
+        self._listening = _listeners()
+        self._looked_ns = _boot_ns()
+
+    def drain(self) -> list[Record]:
+        """See Sensor. Nothing until five seconds after the last look."""
+        now_ns = _boot_ns()
+        if now_ns - self._looked_ns < _SOCKETS_EVERY_NS:
+            return []
+        self._looked_ns = now_ns
+        before, self._listening = self._listening, _listeners()
+        return [
+            record._replace(exact=False)
+            for key, record in self._listening.items()
+            if key not in before
+        ]
+
+    def close(self) -> None:
+        """See Sensor."""
+        self._listening.clear()
+
+
 class PollSensor:
     """Processes that came and went between two looks, a second apart; inexact."""
 
@@ -160,6 +188,7 @@ class PollSensor:
                 yield gone._replace(
                     kind="exit",
                     boot_ns=now_ns,
+                    exit_status=UNKNOWN_STATUS,
                     requested_path=b"",
                     executable=b"",
                     arguments=(),

@@ -15,6 +15,8 @@ RIGHTS: Final = stat.S_ISUID | stat.S_ISGID
 
 UNSET_ID = 4294967295
 """The kernel's value for "no login uid" and "no session"."""
+UNKNOWN_STATUS = -1
+"""How a process ended that nobody saw end."""
 
 
 class ProcessRecord(NamedTuple):
@@ -40,7 +42,9 @@ class ProcessRecord(NamedTuple):
     terminal: str
     """"pts/1", "tty1", or "" when there is none."""
     exit_status: int
-    """For "exit": the kernel's exit_code (wait status: code << 8 | signal). Else 0."""
+    """For "exit": the kernel's exit_code (wait status: code << 8 | signal), or UNKNOWN_STATUS.
+    Else 0.
+    """
     requested_path: bytes
     executable: bytes
     """Absolute path; b"" for "fork" and "exit"."""

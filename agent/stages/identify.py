@@ -6,8 +6,9 @@ docs/architecture.md and the proto comments for what each field means.
 
 from functools import partial
 
-from agent.names import UserNames
+from agent.names import Names
 from agent.processes import Process, Processes
+from agent.sensors import proc_files
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import maintenance, services
 from agent.stages.images import TICK_NS, Images, ancestor_of
@@ -22,18 +23,20 @@ MOST_ANCESTORS = 16
 class Identifier:
     """Keeps the processes of this host and makes images out of records."""
 
-    def __init__(self, boot_id: str, names: UserNames) -> None:
+    def __init__(self, boot_id: str, names: Names) -> None:
         """Begin knowing nobody; feed it a snapshot first."""
         self.processes = Processes()
         self.book = SessionBook(self.processes)
         self.images = Images(boot_id, names)
         self._tick = 0
+        self._since_ns = 0
+        """When the last tick began: what this one's records tell of happened since."""
 
     def begin_tick(self, wall_minus_boot_ns: int, boot_ns: int) -> None:
         """Begin a round of records; boot time becomes wall time by adding `wall_minus_boot_ns`."""
         self.images.wall_minus_boot_ns = wall_minus_boot_ns
         self._tick += 1
-        self.images.now_ns = boot_ns
+        self._since_ns, self.images.now_ns = self.images.now_ns, boot_ns
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -59,7 +62,7 @@ class Identifier:
         """A process was forked: it inherits."""
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
-        if record.session_id != UNSET_ID:
+        if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, parent, record.ppid)
         self.processes.add(process)
         return process
@@ -78,7 +81,7 @@ class Identifier:
         process.terminal = record.terminal
         process.session_leader = record.session_leader
         process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
-        if record.session_id != UNSET_ID:
+        if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
         if before is not None and before.executable and process.executed:
             process.ancestors = (ancestor_of(before), *process.ancestors)[:MOST_ANCESTORS]
@@ -99,6 +102,37 @@ class Identifier:
         process.executed, process.executable = True, record.executable
         return process
 
+    def unseen(self, pid: int, boot_ns: int) -> Process | None:
+        """Learn of a process whose fork nobody told, if it lives and its parent is known."""
+        found = proc_files.stat(pid)
+        parent = self.processes.get(found.ppid) if found is not None else None
+        if found is None or parent is None or parent.known_image is None:
+            return None
+        image = parent.known_image
+        return self.fork(
+            ProcessRecord(
+                kind="fork",
+                boot_ns=min(boot_ns, max(found.start_ns, parent.start_ns)),
+                start_ns=found.start_ns,
+                pid=pid,
+                ppid=found.ppid,
+                session_leader=found.session_leader,
+                user_id=image.user_id,
+                effective_user_id=image.effective_user_id,
+                login_user_id=proc_files.audit_id(pid, "loginuid"),
+                session_id=proc_files.audit_id(pid, "sessionid"),
+                terminal=found.terminal,
+                exit_status=0,
+                requested_path=b"",
+                executable=b"",
+                arguments=(),
+                arguments_cut=False,
+                working_directory=b"",
+                cgroup="",
+                exact=False,
+            )
+        )
+
     def exit(self, record: ProcessRecord) -> Process | None:
         """A process ended."""
         process = self.processes.get(record.pid)
@@ -110,9 +144,13 @@ class Identifier:
         return process
 
     def images_this_tick(self, process: Process) -> list[events.Image]:
-        """Return what a process ran within this tick, when that is more than one image."""
-        several = process.candidates_tick == self._tick and len(process.candidates) > 1
-        return process.candidates if several else []
+        """Return what ran with a process's pid within this tick, when it is more than one image."""
+        now = process.candidates_tick == self._tick
+        before = process.predecessor
+        if before is not None and before.ended_ns > self._since_ns:
+            ran = before.candidates if before.candidates_tick == self._tick else [before.image]
+            return [*ran, *(process.candidates if now else [process.image])]
+        return process.candidates if now and len(process.candidates) > 1 else []
 
     # -- identity --------------------------------------------------------------------------------
 
@@ -132,6 +170,7 @@ class Identifier:
             process.program = parent.program
             process.login_user_id = parent.login_user_id
             process.audit_session_id = parent.audit_session_id
+            process.kernel_login = parent.kernel_login
             process.executable = parent.executable
             if parent.executable:
                 process.ancestors = _above(parent)

@@ -1,7 +1,7 @@
 """Images: what a process runs, with who stands behind it, as the contract words it."""
 
 from agent.containers import ContainerImages
-from agent.names import UserNames
+from agent.names import Names
 from agent.owners import Owners
 from agent.processes import Process
 from agent.sensors.records import ProcessRecord
@@ -21,7 +21,7 @@ MOST_BEHIND = 1000
 class Images:
     """Makes images of one boot of this host."""
 
-    def __init__(self, boot_id: str, names: UserNames) -> None:
+    def __init__(self, boot_id: str, names: Names) -> None:
         """Name users by `names`."""
         self._boot_id, self._names = boot_id, names
         self.owners = Owners()
@@ -76,8 +76,9 @@ class Images:
         """Return an image that says who it is and who stands behind it: all but the program."""
         session = process.session
         place = services.place_of(process.cgroup)
+        user_unit = services.runs_as_user_unit(process.cgroup, in_session=session is not None)
         provenance = provenance_of(
-            session, process.terminal, user_unit=place.user_unit, alive_ns=self.now_ns
+            session, process.terminal, user_unit=user_unit, alive_ns=self.now_ns
         )
         effective = record.effective_user_id
         key = (
@@ -145,7 +146,9 @@ class Images:
         provenance = provenance_of(
             process.session,
             process.terminal,
-            user_unit=place.user_unit,
+            user_unit=services.runs_as_user_unit(
+                process.cgroup, in_session=process.session is not None
+            ),
             alive_ns=process.ended_ns or self.now_ns,
         )
         from_image = self.containers[place.container_id] if place.container_id else ""

@@ -17,6 +17,8 @@ URGENT_NS = 100_000_000
 LINGER_NS = 10_000_000_000
 MOST_EVENTS = 500
 MOST_BYTES = 256 << 10
+LEAST_BYTES = 4 << 10
+"""A receiver that takes less is not heeded: every event would be a batch."""
 BODY_FORMAT = 1
 
 
@@ -67,6 +69,15 @@ class Body:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A body of a boot that need not be this machine's current one."""
+
+    body: Body
+    boot_id: str
+    wall_minus_boot_ns: int
+
+
 class _Span:
     """From when to when events are."""
 
@@ -95,6 +106,7 @@ class Collector:
     def __init__(self) -> None:
         """Begin empty."""
         self._repeats = Repeats()
+        self._most_bytes = MOST_BYTES
         self._begin()
 
     def _begin(self) -> None:
@@ -133,7 +145,12 @@ class Collector:
             content = event.SerializeToString()
             self._events.append(content)
             self._bytes += len(content)
-        return self._bytes >= MOST_BYTES or len(self._events) >= MOST_EVENTS
+        return self.full
+
+    def limit(self, body_size_bytes: int) -> None:
+        """Keep bodies below what a receiver takes: half of it, as an event comes on top."""
+        if body_size_bytes > 0:
+            self._most_bytes = min(self._most_bytes, max(body_size_bytes // 2, LEAST_BYTES))
 
     def _place(self, image: events.Image) -> tuple[int, events.Image, Actor]:
         found = self._places.get(image.exec_id)
@@ -151,7 +168,7 @@ class Collector:
     @property
     def full(self) -> bool:
         """Whether nothing more should be added before it is sealed."""
-        return len(self._events) >= MOST_EVENTS or self._bytes >= MOST_BYTES
+        return self._bytes >= self._most_bytes or len(self._events) >= MOST_EVENTS
 
     def due(self, boot_ns: int) -> bool:
         """Whether what is collected should be sealed now."""
@@ -212,8 +229,14 @@ class Sealer:
         self._host, self._key, self.link = host, key, link
         self._compressor = zstandard.ZstdCompressor(level=3)
 
-    def seal(self, body: Body, wall_minus_boot_ns: int) -> delivery.SealedBatch:
-        """Return `body` as the next batch of the chain; the chain moves on."""
+    def seal(self, body: Body, wall_minus_boot_ns: int, boot_id: str = "") -> delivery.SealedBatch:
+        """Return `body` as the next batch of the chain; the chain moves on.
+
+        Args:
+            body: what happened.
+            wall_minus_boot_ns: wall clock minus boot clock.
+            boot_id: in which boot; "" in the one the host is in.
+        """
         header = delivery.BatchHeader(
             host_id=self._host.host_id,
             chain_id=self.link.chain_id,
@@ -225,7 +248,7 @@ class Sealer:
             sealed_time=clock.to_timestamp(clock.wall_ns()),
             first_event_time=clock.to_timestamp(body.first_ns),
             last_event_time=clock.to_timestamp(body.last_ns),
-            boot_id=self._host.boot_id,
+            boot_id=boot_id or self._host.boot_id,
             wall_minus_boot_ns=wall_minus_boot_ns,
             herd=self._host.herd,
             origin=self._host.origin,

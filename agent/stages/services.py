@@ -23,19 +23,29 @@ class Place(NamedTuple):
     container_id: str
     user_unit: bool
     """See is_user_unit."""
+    user_scope: bool
+    """It is, and a scope: what runs there was started by another than the manager (the pane of a
+    tmux, a window's shell), and is whose that one is."""
 
 
 @lru_cache(maxsize=4096)
 def place_of(cgroup: str) -> Place:
     """Return all that a cgroup path says; there are few paths and many processes in each."""
-    return Place(unit_of(cgroup), container_of(cgroup), is_user_unit(cgroup))
+    unit, user_unit = unit_of(cgroup), is_user_unit(cgroup)
+    return Place(unit, container_of(cgroup), user_unit, user_unit and not unit)
+
+
+def runs_as_user_unit(cgroup: str, *, in_session: bool) -> bool:
+    """Whether a process is a unit of a person's manager, and no program of a person's session."""
+    place = place_of(cgroup)
+    return place.user_unit and not (place.user_scope and in_session)
 
 
 def unit_of(cgroup: str) -> str | None:
     """Return the service that a cgroup path names.
 
-    "" for a person's session scope, None when the path says nothing. Templates lose their
-    instance (`getty@tty1.service` is `getty@.service`).
+    "" for a person's session scope, or one that a person's programs made; None when the path says
+    nothing. Templates lose their instance (`getty@tty1.service` is `getty@.service`).
     """
     for part in reversed(cgroup.split("/")):
         if part.endswith(".service"):
@@ -44,8 +54,8 @@ def unit_of(cgroup: str) -> str | None:
             name, at, _ = part.removesuffix(".service").partition("@")
             # user@1000.service is a person's manager, not a service of the machine.
             return "" if name == "user" and at else f"{name}{at}.service"
-        if part.endswith(".scope"):
-            return "" if _SESSION.match(part) else TRANSIENT
+        if part.endswith(".scope") and part != "init.scope":
+            return "" if _SESSION.match(part) or _USER_MANAGER.search(cgroup) else TRANSIENT
     return None
 
 

@@ -1,14 +1,27 @@
 """The audit sessions of this host: joined by processes, told as news, ended with their opener."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from agent.processes import Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages.sessions import UNKNOWN, Session, kind_of_opener
 
 ADDRESS_WAIT_NS = 500_000_000
+MOST_CHANGES = 1000
+"""Of login uids, within a tick."""
 MOST_SESSIONS = 1000
 """Sessions that are over and nobody is in are forgotten beyond this."""
+
+
+class LoginChange(NamedTuple):
+    """A process in a session wrote its own audit login uid."""
+
+    boot_ns: int
+    process: Process
+    before: tuple[int, int]
+    """(audit login uid, audit session)."""
+    now: tuple[int, int]
 
 
 class SessionBook:
@@ -20,6 +33,13 @@ class SessionBook:
         self.sessions: dict[int, Session] = {}
         self._led: dict[int, Session] = {}
         self._told: list[tuple[int, Process | None, Session, bool]] = []
+        self.login_changes: list[LoginChange] = []
+        """What was noticed and not told yet."""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there may be something to tell."""
+        return bool(self._told or self.login_changes)
 
     def news(self, now_ns: int = 1 << 62) -> Iterator[tuple[int, Process | None, Session, bool]]:
         """Yield and forget (boot ns, process, session, ended) for sessions that have news.
@@ -41,6 +61,11 @@ class SessionBook:
         self, process: Process, record: ProcessRecord, opener: Process | None, leader_pid: int
     ) -> None:
         """Join the audit session the kernel names; what the process was in before sticks."""
+        known = process.kernel_login
+        if known is None or known[0] != record.login_user_id or known[1] != record.session_id:
+            now = (record.login_user_id, record.session_id)
+            self.login_is(opener or process, now, record.boot_ns)
+            process.kernel_login = now
         if UNSET_ID in (record.session_id, record.login_user_id):
             # Root can unset its own login: the process keeps what it had.
             return
@@ -66,10 +91,31 @@ class SessionBook:
             session.terminal = record.terminal
             self._told.append((record.boot_ns, process, session, False))
 
+    def login_is(self, writer: Process, now: tuple[int, int], boot_ns: int) -> None:
+        """Note what (login uid, session) the kernel has for a process; keep a change to be told.
+
+        A program that opens sessions may write it: that is a login. Outside any session so may
+        everybody else: whoever opens a session that way is named as its opener.
+        """
+        before, writer.kernel_login = writer.kernel_login, now
+        if (
+            before not in (None, now)
+            and writer.session is not None
+            and kind_of_opener(writer.executable) == UNKNOWN
+            and len(self.login_changes) < MOST_CHANGES
+        ):
+            self.login_changes.append(LoginChange(boot_ns, writer, before, now))
+
+    def take_login_changes(self) -> list[LoginChange]:
+        """Return, and forget, the changes that were kept to be told."""
+        changes, self.login_changes = self.login_changes, []
+        return changes
+
     def follow_preexisting(
         self, process: Process, record: ProcessRecord, parent: Process | None
     ) -> None:
         """Join the session of a process that ran before the agent; guess who opened it."""
+        process.kernel_login = (record.login_user_id, record.session_id)
         if UNSET_ID in (record.session_id, record.login_user_id):
             return
         session = self.sessions.get(record.session_id)

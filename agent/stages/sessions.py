@@ -91,7 +91,8 @@ def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)
     if session.kind == SCHEDULED:
         return events.PROVENANCE_SCHEDULED
     if session.kind == USER_MANAGER:
-        return events.PROVENANCE_USER_SERVICE
+        # A terminal in a scope: a desktop's terminal window, which the manager started.
+        return events.PROVENANCE_INTERACTIVE if terminal else events.PROVENANCE_USER_SERVICE
     if session.over and alive_ns > session.over_ns + LEFT_BEHIND_NS:
         return events.PROVENANCE_DETACHED
     # Unknown openers are taken for a person: the safe side, since it is never learned.

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 
 from chassis.server import Server
@@ -23,7 +24,9 @@ class Receiver(StoreServiceServicer):
         self.refuse: set[int] = set()
         self.refused: list[int] = []
         self.acknowledge = True
-        self.window = 8
+        self.limits = pb.Limits(window=8)
+        self.directives: list[pb.Directive] = []
+        self.arrived_s: list[float] = []
         self.resent = 0
 
     @property
@@ -51,12 +54,15 @@ class Receiver(StoreServiceServicer):
                     pb.Welcome.Wanted(chain_id=chain.chain_id, next=self.next)
                     for chain in message.hello.chains
                 ]
-                yield say(welcome=pb.Welcome(wanted=wanted, limits=pb.Limits(window=self.window)))
+                yield say(welcome=pb.Welcome(wanted=wanted, limits=self.limits))
+                for directive in self.directives:
+                    yield say(directive=directive)
                 continue
             if kind == "dropped":
                 self.dropped.append(message.dropped)
                 chain_id, number = message.dropped.chain_id, message.dropped.last
             else:
+                self.arrived_s.append(time.monotonic())
                 header = pb.BatchHeader.FromString(message.batch.header)
                 chain_id, number = header.chain_id, header.batch_number
                 if number in self.refuse:

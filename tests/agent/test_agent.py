@@ -3,13 +3,16 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
+import urllib.request
 import uuid
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import zstandard
+from prometheus_client.parser import text_string_to_metric_families
 
 from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as pb
@@ -97,6 +100,10 @@ def gaps(receiver: Receiver, cause) -> list[events.Gap]:
     return [event.gap for _, event in told(receiver) if event.gap.cause == cause]
 
 
+def statuses(receiver: Receiver) -> list[events.AgentStatus]:
+    return [event.agent_status for _, event in told(receiver) if event.HasField("agent_status")]
+
+
 async def run(*command: str) -> int:
     process = await asyncio.create_subprocess_exec(*command)
     await process.wait()
@@ -162,7 +169,7 @@ def _bodies(spool: Path) -> bytes:
     from agent import segments
 
     return b"".join(
-        zstandard.ZstdDecompressor().decompress(record.batch().body)
+        zstandard.ZstdDecompressor().decompress(record.batch.body)
         for path in sorted(spool.glob("*.seg"))
         for record in segments.read(path)
     )
@@ -250,6 +257,81 @@ async def test_who_logged_in_is_known_through_setsid_and_shells(tmp_path, tls, f
                     }
                 )
             )
+
+
+async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
+    receiver = Receiver()
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start()
+        identity, address = tls.identity("store"), f"127.0.0.1:{free_port}"
+        receiver.directives = [pb.Directive(watch_paths=[b"not absolute", bytes(asked)])]
+        async with receiver.serve(identity, address):
+            await receiver.until(lambda: receiver.batches, 40)
+            await run("/bin/sh", "-c", f"echo x > {asked}/one; echo x > {agent.watched}/two")
+            await receiver.until(lambda: changed(receiver, asked / "one"))
+            await receiver.until(lambda: changed(receiver, agent.watched / "two"))
+        receiver.directives = [pb.Directive(level=events.LEVEL_POLL)]
+        async with receiver.serve(identity, address):
+            await receiver.until(
+                lambda: any(
+                    event.agent_status.state == events.AgentStatus.STATE_LEVEL_CHANGED
+                    and event.agent_status.level == events.LEVEL_POLL
+                    for _, event in told(receiver)
+                ),
+                40,
+            )
+            await run("/bin/sh", "-c", f"echo x > {asked}/three; sleep 2")
+            await receiver.until(lambda: changed(receiver, asked / "three"))
+            _, event = changed(receiver, asked / "three")[0]
+            assert event.attribution == events.ATTRIBUTION_INFERRED
+
+
+def _metrics(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return {
+        sample.name + "".join(sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+async def test_the_agent_says_what_it_costs_and_who_is_behind(tmp_path, tls, free_port):
+    receiver = Receiver()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start(
+            metrics_listen=f"127.0.0.1:{port}", status_seconds="1", detector="127.0.0.1:1"
+        )
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(
+                lambda: any(
+                    r.name == "store" and r.connected and r.behind == 0
+                    for _, event in told(receiver)
+                    for r in event.agent_status.receivers
+                ),
+                60,
+            )
+            seen = await asyncio.to_thread(_metrics, port)
+        status = statuses(receiver)[-1]
+    assert status.peak_rss_bytes >= status.rss_bytes > 20 << 20
+    assert status.processes > 10
+    assert status.collected >= 0
+    assert seen["nightherd_agent_connectedstore"] == 1
+    assert seen["nightherd_agent_connecteddetector"] == 0
+    assert seen["nightherd_agent_batches_behinddetector"] > 0
+    assert seen["nightherd_agent_spool_bytes"] > 0
+    assert seen["nightherd_agent_peak_rss_bytes"] >= seen["process_resident_memory_bytes"] * 0.5
+    assert seen["process_cpu_seconds_total"] > 0
+    assert seen["nightherd_agent_unwritten_batches"] == 0
+    assert seen["nightherd_agent_collected_events"] >= 0
+    assert seen["nightherd_agent_processes"] > 10
+    assert seen["nightherd_agent_events_total"] > 0
 
 
 async def test_a_recording_replayed_becomes_a_chain_of_its_own(tmp_path, tls, free_port):

@@ -176,6 +176,42 @@ def test_a_bpf_program_that_another_loads_is_told(host):
     assert host.until(both)
 
 
+def test_a_table_of_the_packet_filter_is_told_with_who_made_it(host):
+    if not any(each.name == "audit" for each in host.sensors.sensors):
+        pytest.skip("no audit here")
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare here")
+    # What `nft add table ip nhtest` sends, in a network namespace of its own.
+    code = (
+        "import socket, struct\n"
+        "def message(kind, flags, family, subsystem, body=b''):\n"
+        "    content = struct.pack('>BBH', family, 0, subsystem) + body\n"
+        "    return struct.pack('=IHHII', 16 + len(content), kind, flags, 1, 0) + content\n"
+        "name = struct.pack('=HH', 11, 1) + b'nhtest\\0\\0'\n"
+        "s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)\n"
+        "s.bind((0, 0))\n"
+        "s.send(message(16, 1, 0, 10) + message(10 << 8, 0x405, 2, 0, name)"
+        " + message(17, 1, 0, 10))\n"
+        "raise SystemExit(struct.unpack_from('=i', s.recv(4096), 16)[0] != 0)\n"
+    )
+    process = run("/usr/bin/unshare", "-n", sys.executable, "-c", code)
+    if process.returncode:
+        pytest.skip("this kernel has no nf_tables")
+
+    def told():
+        return [
+            (image, event)
+            for image, event in by(host, "firewall_change", process.pid)
+            if event.firewall_change.table.startswith("nhtest")
+        ]
+
+    host.until(told)
+    image, event = told()[0]
+    assert event.firewall_change.operation == "nft_register_table"
+    assert event.attribution == events.ATTRIBUTION_EXACT
+    assert image.executable.startswith(os.path.realpath(sys.executable).encode())
+
+
 def test_a_module_command_that_succeeds_is_told_as_a_conclusion(host, folder):
     insmod = folder / "insmod"
     shutil.copy("/bin/true", insmod)

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -33,54 +34,159 @@ def recorded(tmp_path_factory) -> tuple[Path, list[int]]:
     return folder, ends
 
 
+def copy_of(folder: Path, place: Path) -> Path:
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(folder, place)
+    return place
+
+
+def test_killed_at_any_byte_every_whole_batch_survives_and_the_chain_goes_on(recorded, tmp_path):
+    folder, ends = recorded
+    original = Spool(folder)
+    kept = batches_of(original)
+    original.close()
+    for cut in range(ends[-1] + 1):
+        copy = copy_of(folder, tmp_path / "cut")
+        # Cursors are written now and then: a killed agent's are old.
+        (copy / "cursors").unlink()
+        os.truncate(next(copy.glob("*.seg")), cut)
+        whole = sum(end <= cut for end in ends)
+
+        spool = Spool(copy)
+        assert spool.link.number == whole, cut
+        assert spool.torn_bytes == cut - (ends[whole - 1] if whole else 0), cut
+        assert spool.take_damage() == []
+        assert batches_of(spool) == {n: b for n, b in kept.items() if n <= whole}
+        append(spool, 2)
+        spool.close()
+
+        again = Spool(copy)
+        assert again.link.number == whole + 2
+        assert again.torn_bytes == 0
+        assert_gapless(batches_of(again))
+        again.close()
+
+
+def test_cut_below_what_was_durable_numbers_are_not_used_twice(recorded, tmp_path):
+    folder, ends = recorded
+    original = Spool(folder)
+    head = original.link
+    original.close()
+    for cut in range(0, ends[-1], 7):
+        copy = copy_of(folder, tmp_path / "cut")
+        os.truncate(next(copy.glob("*.seg")), cut)
+        whole = sum(end <= cut for end in ends)
+        spool = Spool(copy)
+        assert spool.link == head
+        assert spool.take_damage() == [(whole + 1, len(ends))]
+        missing = spool.missing("store", whole + 1)
+        assert (missing.first, missing.last, missing.event_count) == (whole + 1, len(ends), 0)
+        append(spool, 1)
+        header = pb.BatchHeader.FromString(spool.read(len(ends) + 1).header)
+        assert header.previous_hash == head.hash
+        spool.close()
+        again = Spool(copy)
+        assert again.take_damage() == []  # told once
+        again.close()
+
+
+@pytest.mark.parametrize("name", ["cursors", "chain"])
+def test_the_small_files_cut_at_any_byte_cost_no_batch(recorded, tmp_path, name):
+    folder, ends = recorded
+    for cut in range((folder / name).stat().st_size):
+        copy = copy_of(folder, tmp_path / "cut")
+        os.truncate(copy / name, cut)
+        spool = Spool(copy)
+        assert spool.link.number == len(ends)
+        assert not spool.is_new
+        assert spool.take_damage() == []
+        append(spool, 1)
+        spool.close()
+        again = Spool(copy)
+        assert_gapless(batches_of(again))
+        assert again.chain_id == spool.chain_id
+        again.close()
+
+
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_cut_at_any_byte_every_whole_batch_survives_and_the_chain_goes_on(recorded, data, tmp_path):
+def test_damage_costs_the_records_it_touches_and_is_told(recorded, data, tmp_path):
     folder, ends = recorded
-    cut = data.draw(st.integers(0, ends[-1]))
-    copy = tmp_path / "cut"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(folder, copy)
+    begins = [0, *ends[:-1]]
+    place = data.draw(st.integers(0, ends[-1] - 1))
+    noise = data.draw(st.binary(min_size=1, max_size=min(700, ends[-1] - place)))
+    copy = copy_of(folder, tmp_path / "bent")
     segment = next(copy.glob("*.seg"))
-    with segment.open("r+b") as file:
-        file.truncate(cut)
-    whole = sum(end <= cut for end in ends)
+    content = bytearray(segment.read_bytes())
+    same = bytes(content)
+    content[place : place + len(noise)] = noise
+    segment.write_bytes(content)
+    touched = {
+        number
+        for number, (begin, end) in enumerate(zip(begins, ends, strict=True), 1)
+        if content[begin:end] != same[begin:end]
+    }
+    original = Spool(folder)
+    kept = batches_of(original)
+    original.close()
 
     spool = Spool(copy)
-    assert spool.link.number == whole
-    assert spool.torn_bytes == cut - (ends[whole - 1] if whole else 0)
-    append(spool, 2)
+    assert batches_of(spool) == {n: batch for n, batch in kept.items() if n not in touched}
+    told = {n for first, last in spool.take_damage() for n in range(first, last + 1)}
+    assert told == touched
+    assert spool.link.number == len(ends)
+    append(spool, 1)
+    assert spool.read(len(ends) + 1) is not None
     spool.close()
 
-    again = Spool(copy)
-    assert again.link.number == whole + 2
-    assert_gapless(batches_of(again))
+
+def test_what_is_damaged_while_the_agent_runs_is_noticed_when_it_is_read(tmp_path):
+    spool = Spool(tmp_path)
+    append(spool, 3)
+    segment = next(tmp_path.glob("*.seg"))
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    assert spool.read(2) is None
+    assert spool.read(3) is not None
+    assert spool.take_damage() == [(2, 2)]
+    assert spool.take_damage() == []
+    assert spool.missing("store", 2).last == 2
+    spool.close()
+
+
+def test_a_batch_hidden_in_a_batch_is_not_found_by_a_search(tmp_path):
+    from agent import segments
+
+    other = Spool(tmp_path / "other")
+    fake = append(other, 9)[8]
+    other.close()
+    spool = Spool(tmp_path / "spool")
+    append(spool, 1)
+    batch = pb.SealedBatch.FromString(spool.read(1).SerializeToString())
+    spool.close()
+    segment = next((tmp_path / "spool").glob("*.seg"))
+    batch.body = segments.frame(fake)
+    whole = segments.frame(batch)
+    # The outer record is damaged: the search comes upon the inner one.
+    with segment.open("ab") as file:
+        file.write(whole[:-1])
+    assert len(list(segments.read(segment))) == 2
+    again = Spool(tmp_path / "spool")
+    assert again.link.number == 1
     again.close()
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_any_damaged_byte_is_noticed_and_never_read_as_a_batch(recorded, data, tmp_path):
-    folder, ends = recorded
-    place = data.draw(st.integers(0, ends[-1] - 1))
-    copy = tmp_path / "bent"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(folder, copy)
-    segment = next(copy.glob("*.seg"))
-    content = bytearray(segment.read_bytes())
-    content[place] ^= 1 << data.draw(st.integers(0, 7))
-    segment.write_bytes(content)
-    original = Spool(folder)
-    spool = Spool(copy)
-    assert spool.torn_bytes or spool.damaged
-    for number, batch in batches_of(spool).items():
-        assert batch == original.read(number)
-    spool.close()
-    original.close()
+def test_a_search_through_endless_false_records_ends(tmp_path, monkeypatch):
+    from agent import segments
+
+    monkeypatch.setattr(segments, "MOST_SEARCHED_BYTES", 1 << 20)
+    head = segments.MAGIC + (100_000).to_bytes(4, "little") + bytes(4)
+    path = tmp_path / "1.seg"
+    path.write_bytes(head * 20_000)
+    assert list(segments.read(path)) == []
 
 
 def test_a_restart_continues_the_chain_with_its_cursors(tmp_path):
@@ -131,31 +237,101 @@ def test_the_quota_takes_first_what_the_store_has(tmp_path, small_segments):
     append(spool, 10)
     spool.settled("store", spool.link.number)
     settled = spool.link.number
+    evicted = []
     while spool.first == 1:
-        append(spool, 1)
+        evicted += _append_one(spool)
+    assert not evicted
     assert spool.first <= settled + 1
-    assert not list(spool._dropped["store"])
-    # The detector and the modeler had nothing yet: for them it is a hole.
-    hole = next(iter(spool.holes("detector", 1)))
-    assert hole.first == 1
-    assert hole.event_count == hole.last
     assert spool.size_bytes <= 40_000
+    # The detector and the modeler had nothing yet: for them it is a hole.
+    hole = spool.missing("detector", 1)
+    assert (hole.first, hole.last, hole.event_count) == (1, spool.first - 1, spool.first - 1)
     spool.close()
 
 
 def test_beyond_the_quota_unsent_batches_go_and_are_told(tmp_path, small_segments):
     spool = Spool(tmp_path, quota_bytes=20_000)
     evicted = []
-    sealed = 0
     while not evicted:
-        sealed += 1
         batch_before = spool.link.number
         evicted = _append_one(spool)
         assert spool.link.number == batch_before + 1
     assert evicted[0].first == 1
     assert spool.first == evicted[-1].last + 1
-    assert next((h.first, h.last) for h in spool.holes("store", 1)) == (1, evicted[-1].last)
+    assert spool.missing("store", 1) == evicted[0]
     spool.close()
+
+
+def test_counts_of_what_was_given_up_are_known_after_a_kill(tmp_path, small_segments):
+    spool = Spool(tmp_path / "spool", quota_bytes=20_000)
+    append(spool, 4)
+    spool.settled("store", 3)
+    while spool.first < 60:
+        _append_one(spool)
+    first = spool.first
+    # Killed: neither closed, nor were cursors saved after the last eviction.
+    again = Spool(copy_of(tmp_path / "spool", tmp_path / "copy"), quota_bytes=20_000)
+    assert again.first == first
+    for receiver, done in (("store", 3), ("detector", 0)):
+        number, events = done + 1, 0
+        while hole := again.missing(receiver, number):
+            assert hole.first == number
+            events += hole.event_count
+            number = hole.last + 1
+        assert (number, events) == (first, first - 1 - done)
+    # A receiver that lost what it had asks for what was never a hole: nobody knows the count.
+    assert again.missing("store", 2).event_count == 0
+    assert again.missing("store", 2).last == 3
+    again.close()
+    spool.close()
+
+
+def test_a_receiver_in_the_middle_of_what_went_is_told_the_rest(tmp_path, small_segments):
+    spool = Spool(tmp_path, quota_bytes=20_000)
+    append(spool, 5)
+    while spool.first == 1:
+        _append_one(spool)
+    last = spool.first - 1
+    # Batches 1 and 2 were under way and arrived.
+    spool.settled("store", 2)
+    hole = spool.missing("store", 3)
+    assert (hole.first, hole.last, hole.event_count) == (3, last, last - 2)
+    spool.settled("store", last)
+    assert spool.missing("store", last + 1) is None
+    spool.close()
+
+
+def test_an_emptied_spool_goes_on_and_one_that_lost_all_begins_anew(tmp_path, small_segments):
+    spool = Spool(tmp_path)
+    append(spool, 3)
+    head = spool.link
+    spool.close()
+    for segment in tmp_path.glob("*.seg"):
+        segment.unlink()
+    again = Spool(tmp_path)
+    assert again.link == head
+    append(again, 1)
+    again.close()
+    for path in (*tmp_path.glob("*.seg"), tmp_path / "cursors"):
+        path.unlink()
+    anew = Spool(tmp_path)
+    assert anew.chain_id != head.chain_id
+    assert anew.link.number == 0
+    anew.close()
+
+
+def test_what_a_failed_write_left_behind_costs_nothing(tmp_path):
+    spool = Spool(tmp_path)
+    append(spool, 1)
+    with next(tmp_path.glob("*.seg")).open("ab") as file:
+        file.write(b"NHSB half a record that could not be taken back")
+    append(spool, 2)
+    assert_gapless(batches_of(spool))
+    spool.close()
+    again = Spool(tmp_path)
+    assert_gapless(batches_of(again))
+    assert again.take_damage() == []
+    again.close()
 
 
 def _append_one(spool: Spool):

@@ -8,13 +8,14 @@ import grpc
 import agent
 import cli
 import delivery
+import enrolment
 import gateway
 import services
 from chassis.errors import NightherdError, to_status
 
 
 def all_errors() -> set[type[NightherdError]]:
-    for package in (agent, cli, delivery, gateway, services):
+    for package in (agent, cli, delivery, enrolment, gateway, services):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)

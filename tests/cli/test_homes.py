@@ -13,7 +13,7 @@ from cli.environment import environment
 from cli.errors import UpError
 from cli.homes import Home, default_home, lock
 from cli.password import admin_password
-from cli.ports import SERVICES, choose_ports, port_is_free
+from cli.ports import PROGRAMS, choose_ports, port_is_free
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_the_environment_names_the_home(monkeypatch, tmp_path):
 
 def test_ports_stay_the_same_where_they_are_free(home):
     first = choose_ports(home)
-    assert set(first) == set(SERVICES)
-    assert len(set(first.values())) == len(SERVICES)
+    assert set(first) == set(PROGRAMS)
+    assert len(set(first.values())) == len(PROGRAMS)
     assert choose_ports(home) == first
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", first["store"]))

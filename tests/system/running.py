@@ -81,6 +81,7 @@ class Running:
             "mongod": "mongod",
             "gateway": "-m\0gateway",
             "agent": "-m\0agent",
+            "enrolment": "-m\0enrolment",
         }.get(name, f"services.{name}")
         for pid in path.read_text().split():
             with contextlib.suppress(OSError):

@@ -43,7 +43,7 @@ def replaying(process: subprocess.Popen) -> int:
 def sealed(running: Running) -> int:
     """Last number in the replay's spool."""
     newest = sorted((running.home / "imports" / HOST / "spool").glob("*.seg"))[-1:]
-    return max((r.header().batch_number for path in newest for r in segments.read(path)), default=0)
+    return max((r.header.batch_number for path in newest for r in segments.read(path)), default=0)
 
 
 def settled(running: Running) -> int:

@@ -77,7 +77,7 @@ def test_two_run_side_by_side_in_odd_places(tmp_path, started):
 
 def test_killed_children_come_back_and_a_killed_supervisor_leaves_nobody(tmp_path, started):
     running = started(tmp_path / "home", "--no-agent").until_up()
-    for name in ("mongod", "store", "modeler", "detector", "gateway"):
+    for name in ("mongod", "store", "modeler", "detector", "gateway", "enrolment"):
         before = running.child(name)
         assert before
         os.kill(before, signal.SIGKILL)
@@ -145,7 +145,7 @@ def test_questions_from_a_terminal(tmp_path, started):
     assert header.strip().split(",")[0] == "time"
     status = cli("status", **own)
     assert status.returncode == 0
-    assert status.stdout.count(" running") == 5
+    assert status.stdout.count(" running") == 6
     wrong = cli("hosts", **own, NIGHTHERD_ADMIN_PASSWORD="wrong")
     assert (wrong.returncode, wrong.stdout) == (4, "")
     assert "401" in wrong.stderr

@@ -93,7 +93,7 @@ def dropped_gap(
     first = max(dropped.first, settled + 1)
     if first > dropped.last:
         return None
-    exact = first == dropped.first
+    exact = first == dropped.first and dropped.event_count > 0
     return events.Gap(
         cause=events.Gap.CAUSE_SPOOL_EVICTION,
         start_time=clock.to_timestamp(last_event_ns if 0 < last_event_ns < now_ns else now_ns),

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sensors.audit_assembly import FEWEST_PASSED, MOST_OPEN, Assembler
+from agent.sensors.audit_assembly import (
+    FEWEST_PASSED,
+    MOST_HELD,
+    MOST_OPEN,
+    MOST_RECORDS,
+    Assembler,
+)
 from agent.sensors.audit_records import TYPE_NAMES, parse
 
 NUMBERS = {name: number for number, name in TYPE_NAMES.items()}
@@ -65,8 +71,8 @@ def test_records_out_of_order_give_the_same_events_as_in_order(shared_data):
 def test_a_single_record_is_an_event_at_once_and_a_call_at_its_end():
     assembler = Assembler()
     assert [event.serial for event in assembler.add(record(1, "USER_LOGIN"))] == [1]
-    assert assembler.add(record(2)) == []
-    assert assembler.add(record(2, "PATH")) == []
+    assert assembler.add(record(2)) == ()
+    assert assembler.add(record(2, "PATH")) == ()
     (event,) = assembler.add(record(2, "EOE"))
     assert [each.kind for each in event.records] == ["SYSCALL", "PATH", "EOE"]
 
@@ -74,7 +80,7 @@ def test_a_single_record_is_an_event_at_once_and_a_call_at_its_end():
 def test_events_without_an_end_are_whole_when_time_and_events_passed_them():
     assembler = Assembler()
     for serial in range(FEWEST_PASSED):
-        assert assembler.add(record(serial, milliseconds=1000 + serial * 1000)) == []
+        assert assembler.add(record(serial, milliseconds=1000 + serial * 1000)) == ()
     whole = assembler.add(record(FEWEST_PASSED, milliseconds=60_000))
     assert [event.serial for event in whole] == [0]
     assert [each.serial for each in assembler.due(5_500_000_000)] == [1, 2]
@@ -82,7 +88,7 @@ def test_events_without_an_end_are_whole_when_time_and_events_passed_them():
 
 def test_a_login_waits_for_the_call_that_wrote_it():
     assembler = Assembler()
-    assert assembler.add(record(1, "LOGIN")) == []
+    assert assembler.add(record(1, "LOGIN")) == ()
     assembler.add(record(1, "SYSCALL"))
     (event,) = assembler.add(record(1, "EOE"))
     assert [each.kind for each in event.records] == ["LOGIN", "SYSCALL", "EOE"]
@@ -92,6 +98,18 @@ def test_no_more_than_a_bounded_number_waits():
     assembler = Assembler()
     given_back = [e.serial for serial in range(2000) for e in assembler.add(record(serial))]
     assert given_back == list(range(2000 - MOST_OPEN))
+
+
+def test_records_without_end_are_held_in_a_bounded_number():
+    assembler = Assembler()
+    most, out = 0, 0
+    for number in range(3 * MOST_HELD):
+        for event in assembler.add(record(number % 16, "PATH")):
+            out += len(event.records)
+        most = max(most, number + 1 - out)
+    assert most <= MOST_HELD + MOST_RECORDS
+    out += sum(len(event.records) for event in assembler.finish())
+    assert out == 3 * MOST_HELD
 
 
 def test_a_serial_that_comes_late_is_not_lost():

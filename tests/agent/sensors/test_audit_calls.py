@@ -38,7 +38,7 @@ def test_an_execve_becomes_a_program_with_who_ran_it():
         ),
         1_783_414_000_000_000_000,
     )
-    assert record.boot_ns == record.start_ns == 661_335_000_000
+    assert record.boot_ns == record.start_ns == 661_335_000_485
     assert (record.pid, record.ppid, record.user_id, record.effective_user_id) == (
         2219,
         2176,
@@ -115,3 +115,9 @@ def test_arguments_come_back_as_they_were(arguments):
     text = " ".join(f"a{place}={written(raw)}" for place, raw in enumerate(arguments))
     event = event_of(("EXECVE", f"argc={len(arguments)} {text}"))
     assert arguments_of(event) == (tuple(arguments), False)
+
+
+def test_two_programs_of_one_millisecond_are_two():
+    lines = ("SYSCALL", CALL), ("EXECVE", 'argc=1 a0="x"')
+    first, second = (exec_of(event_of(*lines, stamp=f"audit(1.000:{n}): "), 0) for n in (7, 8))
+    assert first.boot_ns < second.boot_ns

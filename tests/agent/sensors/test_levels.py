@@ -80,18 +80,20 @@ def test_root_without_the_capabilities_polls_but_hears_audit():
 
 
 @pytest.mark.kernel
-def test_without_btf_it_polls_and_says_so():
+def test_without_btf_it_works_at_the_audit_level_and_says_so():
     hide = 'mount -t tmpfs nhs /sys/kernel/btf && exec "$@"'
     level, names, not_seen = told_by("unshare", "-m", "sh", "-c", hide, "sh")
-    assert (level, names[:2]) == ("poll", ["inotify", "psutil"])
+    if level == "poll" and any("task,never" in each for each in not_seen):
+        pytest.skip("another agent keeps audit from telling executions")
+    assert (level, names) == ("audit", ["fanotify", "audit", "snapshot", "listeners"])
     assert any("no BTF type information" in each for each in not_seen)
 
 
 @pytest.mark.kernel
-def test_without_libbpf_it_polls_and_names_the_package():
+def test_without_libbpf_it_does_not_reach_the_full_level_and_names_the_package():
     code = "import agent.sensors.libbpf as libbpf\nlibbpf._SONAMES = ('libnothing.so.9',)\n" + TELL
     level, _, not_seen = told_by(code=code)
-    assert level == "poll"
+    assert level in ("audit", "poll")
     assert any("libbpf1" in each for each in not_seen)
 
 

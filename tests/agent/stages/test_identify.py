@@ -234,6 +234,25 @@ def test_a_pid_used_again_is_another_process(host):
     assert host.image(pid).executable == b"/usr/bin/b"
 
 
+def test_two_processes_with_one_pid_within_a_tick_are_both_named(host):
+    pid, first = host.run(1, "/usr/bin/a")
+    host.exit(pid)
+    host._next_pid = pid - 1
+    again = host.fork(1)
+    host.set(again)
+    identifier = host.identifier
+    record = host._record("exec", again, executable=b"/usr/bin/b", arguments=(b"b",))
+    second = identifier.exec(record).image
+    process = identifier.processes.who(pid)
+    assert [image.exec_id for image in identifier.images_this_tick(process)] == [
+        first.exec_id,
+        second.exec_id,
+    ]
+    host.identifier.begin_tick(0, host.now + 1)
+    host.identifier.begin_tick(0, host.now + 2)
+    assert identifier.images_this_tick(process) == []
+
+
 def test_who_ended_can_be_named_for_a_minute_and_no_longer(host):
     pid, _ = host.run(1, "/usr/bin/a")
     host.exit(pid)

@@ -1,0 +1,274 @@
+"""An audit log becomes events, with the time they bear, of those who did them.
+
+What a record says of the kernel's or of user space's doings is read where the live agent reads it
+(`audit_events`); here is what only logs need. Nothing of this machine is asked: no process, no
+account, no clock. The same log gives the same batches, so an import that was killed can go on.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from agent.audit_events import TOLD, Targets, events_of, targets_of
+from agent.logged_facts import LOGGED, logged_fact_of
+from agent.logged_names import LoggedNames
+from agent.logged_processes import LoggedProcesses
+from agent.sensors.audit_assembly import WAIT_NS, Assembler, KernelEvent
+from agent.sensors.audit_calls import Call, call_of
+from agent.sensors.audit_files import files_of
+from agent.sensors.audit_sockets import connection_of
+from agent.sensors.records import AuditRecord
+from agent.stages.fold import FileChanges, Made
+from agent.stages.identify import Identifier
+from agent.stages.seal import Collector, Part
+from agent.stages.session_events import told_login_change, told_session
+from chassis import clock
+from nightherd.event.v1 import event_pb2 as events
+
+_ROUND: Final = 512
+"""Events handled together: what sudo was asked for and whose rights it gave are several."""
+_ROUND_RECORDS: Final = 8192
+_TELLS: Final = frozenset(("EXECVE", "PATH", "SOCKADDR"))
+"""Types of records that say what a system call did."""
+_SUCCESS: Final = b" success=yes "
+_SUCCESS_WITHIN: Final = 80
+_OPENS: Final = frozenset(("LOGIN", "USER_START", "USER_LOGIN"))
+_CLOSES: Final = frozenset(("USER_END", "USER_LOGOUT", "CRED_DISP"))
+_SPEAKS: Final = TOLD | LOGGED | _OPENS | _CLOSES
+MOST_KINDS_SHOWN: Final = 20
+_EVER: Final = 1 << 62
+_KNOWN = events.ATTRIBUTION_EXACT
+
+
+class AuditImport:
+    """Makes batches of the records of one host's log."""
+
+    def __init__(self, seed: uuid.UUID) -> None:
+        """Name boots by `seed`: the same for the same log."""
+        self._seed = seed
+        self._assembler = Assembler()
+        self._collector = Collector()
+        self._files = FileChanges()
+        self._names = LoggedNames()
+        self._ready: list[Part] = []
+        self._now = 0
+        self.used = 0
+        """Records that are in events."""
+        self.unused: dict[str, int] = {}
+        """Records of which we have no event, by type."""
+        self.lost = 0
+        """Events of the kernel that no record bears."""
+        self.events = 0
+        self._begin_boot(0)
+
+    def _begin_boot(self, boot: int) -> None:
+        self._boot, self._boot_id = boot, str(uuid.uuid5(self._seed, str(boot)))
+        self._identifier = Identifier(self._boot_id, self._names)
+        self._processes = LoggedProcesses(self._identifier)
+
+    def parts(self, records: Iterable[AuditRecord]) -> Iterator[Part]:
+        """Yield batches; `used` and the other counts are right at the end."""
+        waiting: list[KernelEvent] = []
+        held = 0
+        add = self._assembler.add
+        for record in records:
+            if whole := add(record):
+                waiting += whole
+                held += len(whole[0].records)
+                if len(waiting) >= _ROUND or held >= _ROUND_RECORDS:
+                    self._round(waiting)
+                    waiting, held = [], 0
+                    yield from self._take_ready()
+        self._round([*waiting, *self._assembler.finish()])
+        self._end_boot()
+        yield from self._take_ready()
+
+    def _take_ready(self) -> list[Part]:
+        ready, self._ready = self._ready, []
+        return ready
+
+    def summary(self, read: int, rejected: int) -> str:
+        """Return what became of `read` records, of which `rejected` were none, for people."""
+        unused = sorted(self.unused.items(), key=lambda each: (-each[1], each[0]))
+        kinds = ", ".join(f"{kind} {count}" for kind, count in unused[:MOST_KINDS_SHOWN])
+        if len(unused) > MOST_KINDS_SHOWN:
+            kinds += f", {len(unused) - MOST_KINDS_SHOWN} further types"
+        without = sum(self.unused.values())
+        return (
+            f"{read} records read: {self.used} in events, {without} without an event of ours, "
+            f"{rejected} rejected; {self.lost} events are missing by their serials"
+            + (f"\nwithout an event of ours: {kinds}" if kinds else "")
+        )
+
+    def _round(self, whole: list[KernelEvent]) -> None:
+        targets = targets_of(record for event in whole for record in event.records)
+        unused = self.unused
+        for event in whole:
+            if event.boot != self._boot:
+                self._end_boot()
+                self._begin_boot(event.boot)
+            self._now = now = event.wall_ns
+            self._identifier.begin_tick(0, now)
+            made = self._told(event, targets)
+            if made is None:
+                for record in event.records:
+                    unused[record.kind] = unused.get(record.kind, 0) + 1
+                continue
+            self.used += len(event.records)
+            for each in made:
+                self._add(each)
+            if self._identifier.book.has_news:
+                for session in self._sessions(now):
+                    self._add(session)
+        for each in [*self._files.due(self._now), *self._gap(self._now - WAIT_NS)]:
+            self._add(each)
+        self._identifier.forget(self._now)
+
+    def _told(self, event: KernelEvent, targets: Targets) -> list[Made] | None:
+        """Return what an event tells; None when that is nothing that we have a word for."""
+        if len(event.records) == 1 and event.records[0].kind not in _SPEAKS:
+            return None  # of a call, the further records say what it did
+        kinds = {record.kind for record in event.records}
+        speaks = not kinds.isdisjoint(_SPEAKS)
+        made: list[Made] = []
+        told = False
+        if "SYSCALL" in kinds and not kinds.isdisjoint(_TELLS) and _may_tell(event, kinds):
+            call = call_of(event)
+            told = call is not None and self._called(event, call, kinds, made)
+        if speaks:
+            for record in event.records:
+                if record.kind in _SPEAKS:
+                    told = self._spoken(record, event, kinds, targets, made) or told
+        return made if made or told else None
+
+    def _called(self, event: KernelEvent, call: Call, kinds: set[str], made: list[Made]) -> bool:
+        """Tell what a system call did; whether it did something."""
+        for record in event.all("SYSCALL"):
+            self._names.learn(record.text)
+        if "EXECVE" in kinds:
+            return self._executed(event, call, made)
+        connection = connection_of(event, call)
+        if connection is not None:
+            told = self._event(event.wall_ns)
+            told.connect.remote_address = connection.remote_address
+            told.connect.remote_port = connection.remote_port
+            process = self._processes.caller(call, event.wall_ns)
+            made.append(Made(self._identifier.images.refresh(process), told))
+            return True
+        changes = list(files_of(event, call))
+        if not changes:
+            return False
+        process = self._processes.caller(call, event.wall_ns)
+        image = self._identifier.images.refresh(process)
+        for change in changes:
+            full = self._files.add(change, image, event.wall_ns, attribution=_KNOWN, urgent=False)
+            if full is not None:
+                made.append(full)
+        return True
+
+    def _executed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
+        before = self._identifier.processes.get(call.pid)
+        image = before.known_image if before is not None else None
+        executed = self._processes.executed(event, call)
+        if executed is None:
+            return False
+        process, program = executed
+        if image is not None and len(self._files):
+            made += self._files.ended(image.exec_id)
+        told = self._event(event.wall_ns)
+        told.exec.requested_path = program.requested_path
+        made.append(Made(process.image, told, kind="exec"))
+        return True
+
+    def _spoken(
+        self,
+        record: AuditRecord,
+        event: KernelEvent,
+        kinds: set[str],
+        targets: Targets,
+        made: list[Made],
+    ) -> bool:
+        """Tell what a record of its own says; whether it is something."""
+        call = event.first("SYSCALL") if "SYSCALL" in kinds else None
+        if call is not None:
+            # Who did it stands there: most of the kernel's records do not say it.
+            record = AuditRecord(
+                record.kind, record.wall_ns, record.serial, b"", {**call.fields, **record.fields}
+            )
+        else:
+            self._names.learn(record.text)
+        began = self._known_logins()
+        process = self._processes.speaker(
+            record.fields, record.wall_ns, opens=record.kind in _OPENS
+        )
+        ended = (
+            process is not None
+            and record.kind in _CLOSES
+            and self._processes.closes(record.fields, process, record.wall_ns)
+        )
+        made += events_of(record, self._identifier, record.wall_ns, targets)
+        fact = logged_fact_of(record)
+        if fact is not None:
+            fact.attribution = _KNOWN if process is not None else events.ATTRIBUTION_UNKNOWN
+            image = self._identifier.images.refresh(process) if process is not None else None
+            made.append(Made(image, fact))
+        return ended or self._known_logins() > began
+
+    def _known_logins(self) -> int:
+        book = self._identifier.book
+        return len(book.sessions) + len(book.login_changes)
+
+    def _sessions(self, now: int) -> Iterator[Made]:
+        for news in self._identifier.book.news(now):
+            yield told_session(news, self._names, 0)
+        for change in self._identifier.book.take_login_changes():
+            yield told_login_change(change, self._identifier.images.refresh(change.process), 0)
+
+    def _gap(self, before_ns: int = _EVER) -> Iterator[Made]:
+        holes = self._assembler.lost(before_ns)
+        if holes:
+            missing = sum(hole.serials for hole in holes)
+            self.lost += missing
+            event = events.Event(
+                event_time=clock.to_timestamp(holes[0].since_ns),
+                gap=events.Gap(
+                    start_time=clock.to_timestamp(holes[0].since_ns),
+                    end_time=clock.to_timestamp(holes[-1].until_ns),
+                    precision=events.Gap.PRECISION_EXACT,
+                    lost=missing,
+                    source="audit",
+                    detail="Serials of the log that no record bears: lost, or left out of it.",
+                ),
+            )
+            yield Made(None, event)
+
+    def _end_boot(self) -> None:
+        for each in (*self._files.all(), *self._sessions(_EVER), *self._gap()):
+            self._add(each)
+        self._sealable()
+
+    def _add(self, made: Made) -> None:
+        self.events += 1
+        if self._collector.add(made, self._now):
+            self._sealable()
+
+    def _sealable(self) -> None:
+        if len(self._collector):
+            self._ready.append(Part(self._collector.take(), self._boot_id, 0))
+
+    @staticmethod
+    def _event(wall_ns: int) -> events.Event:
+        event = events.Event()
+        event.attribution = _KNOWN
+        event.event_time.seconds, event.event_time.nanos = divmod(wall_ns, clock.NS)
+        return event
+
+
+def _may_tell(event: KernelEvent, kinds: set[str]) -> bool:
+    """Whether a call may have done something; most that fail need not be read."""
+    if "SOCKADDR" in kinds:  # a connection in progress is called a failure
+        return True
+    record = event.first("SYSCALL")
+    return record is not None and (
+        _SUCCESS in record.text[:_SUCCESS_WITHIN] or not record.text.startswith(b"arch=")
+    )
