@@ -34,6 +34,10 @@ def verify_hosts(home: Home, hosts: Sequence[str]) -> int:
                     f"  chain {chain['chainID']}: batches {chain['first']}-{chain['last']}, "
                     f"{chain['events']} events, {chain['signed']} signed, head {chain['headHash']}"
                 )
+                if chain["headersOnly"]:
+                    print(
+                        f"    {chain['headersOnly']} bodies were removed by retention or authority"
+                    )
                 for fault in chain["faults"]:
                     print(f"    batch {fault['batch']}: {fault['kind']}: {fault['detail']}")
     except RestError as error:

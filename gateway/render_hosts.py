@@ -104,6 +104,7 @@ def custody(answer: pb.VerifyCustodyResponse, host_id: str) -> dict[str, Any]:
                 "batches": chain.batch_count,
                 "events": chain.event_count,
                 "signed": chain.signed_count,
+                "headersOnly": chain.header_only_count,
                 "headHash": chain.head_hash,
                 "faults": [
                     {"batch": f.batch_number, "kind": f.kind, "detail": show(f.detail)}

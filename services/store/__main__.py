@@ -13,6 +13,7 @@ from chassis.tls import Identity
 from nightherd.store.v1 import store_service_pb2
 from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_to_server
 from services.store.appender import Appender
+from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
 from services.store.questions import Questions
@@ -24,8 +25,11 @@ from services.store.repository.chains import Chains
 from services.store.repository.counts import Counts
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
+from services.store.repository.leases import Leases
+from services.store.repository.removals import OldFindings, Removals
 from services.store.repository.sessions import Sessions
 from services.store.repository.walk import Walk
+from services.store.retention import Eraser, Keep, Retention
 from services.store.search import Search
 from services.store.servicer import Servicer
 from services.store.settings import Settings
@@ -48,6 +52,8 @@ async def serve(settings: Settings) -> None:
             batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
             findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
             sessions = Sessions(database)
+            removals, old_findings = Removals(database), OldFindings(database)
+            eraser = Eraser(removals, hosts)
             appender = Appender(batches, chains, hosts, findings, sessions, settings.group_batches)
             candidates = Candidates(database, batches.bounds)
             search = Search(batches, candidates, hosts, sessions)
@@ -55,25 +61,42 @@ async def serve(settings: Settings) -> None:
             servicer = Servicer(
                 Receiving(appender, chains, hosts, aside),
                 findings,
-                Questions(batches, chains, hosts, findings, aside),
+                Questions(batches, chains, hosts, findings, aside, removals),
                 Events(search, Summary(search, batches, candidates, counts)),
                 Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
+                Erasing(eraser, hosts, aside),
+            )
+            retention = Retention(
+                _kept(settings), removals, eraser, old_findings, sessions, Leases(database)
             )
             server, metrics = _listening(settings, servicer)
         except (OSError, RuntimeError, ValueError, mongo.PyMongoError) as error:
             raise SystemExit(f"store: cannot start: {error}") from error
         if metrics is not None:
             closing.callback(metrics.close)
-        appending = asyncio.create_task(appender.run())
+        tasks = [
+            asyncio.create_task(appender.run()),
+            asyncio.create_task(retention.run(settings.retention_seconds)),
+        ]
         try:
             async with server:
-                parts = (chains, hosts, findings, aside, sessions, batches.bounds)
+                kept = (chains, hosts, findings, aside, sessions, batches.bounds)
+                parts = (*kept, removals, old_findings)
                 await serve_until(until_terminated(), server, client, parts)
                 servicer.stop()
         finally:
-            appending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await appending
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _kept(settings: Settings) -> Keep:
+    return Keep(
+        settings.evidence_days,
+        settings.activities_days,
+        settings.alerts_days,
+        settings.host_bytes,
+    )
 
 
 def _listening(settings: Settings, servicer: Servicer) -> tuple[Server, MetricsServer | None]:

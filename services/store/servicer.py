@@ -11,6 +11,7 @@ from delivery.receiver import Paces, receive
 from nightherd.event.v1.delivery_pb2 import AgentMessage
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceServicer
+from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
 from services.store.questions import Questions
@@ -31,8 +32,10 @@ class Servicer(StoreServiceServicer):
         questions: Questions,
         events: Events,
         exporting: Exporting,
+        erasing: Erasing,
     ) -> None:
         """Serve with these."""
+        self._erasing = erasing
         self._receiving, self._findings, self._questions = receiving, findings, questions
         self._events, self._exporting = events, exporting
         self._limits = Limits()
@@ -143,6 +146,13 @@ class Servicer(StoreServiceServicer):
         """Return how many events match."""
         async with mongo_errors():
             return await self._events.summarise(request)
+
+    async def EraseEvidence(
+        self, request: pb.EraseEvidenceRequest, context: Any
+    ) -> pb.EraseEvidenceResponse:
+        """Remove bodies by authority."""
+        async with mongo_errors():
+            return await self._erasing.erase(request)
 
     async def VerifyCustody(
         self, request: pb.VerifyCustodyRequest, context: Any

@@ -27,3 +27,25 @@ class Settings(MongoSettings):
     set_aside_bytes: int = Field(
         default=64 << 20, ge=0, description="bytes of rejected batches kept for each host"
     )
+    evidence_days: int = Field(
+        default=0,
+        ge=0,
+        description="whole days (UTC) that bodies of batches are kept since they were sealed and "
+        "received; headers stay; 0: keep",
+    )
+    activities_days: int = Field(
+        default=0, ge=0, description="whole days (UTC) that activities are kept; 0: keep"
+    )
+    alerts_days: int = Field(
+        default=0,
+        ge=0,
+        description="whole days (UTC) that alerts are kept since they last happened; 0: keep",
+    )
+    host_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="bytes of bodies kept for each host; above, its oldest go; 0: no quota",
+    )
+    retention_seconds: float = Field(
+        default=3600, ge=1, description="pause between two looks for what is too old"
+    )

@@ -116,6 +116,7 @@ def chain_report(chain_id: str, check: ChainCheck) -> pb.VerifyCustodyResponse.C
         batch_count=check.batch_count,
         event_count=check.event_count,
         signed_count=check.signed_count,
+        header_only_count=check.header_only_count,
         head_hash=check.head_hash.hex(),
         faults=[
             response.Fault(batch_number=f.number, kind=f.kind, detail=f.detail)

@@ -11,6 +11,7 @@ from delivery.frames import BadFrameError, SizeMismatchError, open_frame
 from nightherd.event.v1 import delivery_pb2 as pb
 
 MAX_FAULTS = 100
+BODY_MISSING = "body missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,12 @@ class Stored:
     number: int
     header: bytes
     signature: bytes
-    body: bytes
+    body: bytes | None
+    """None: it is not there."""
     fork: bool
     """True for another version of a number that was there already."""
+    removed: bool = False
+    """True when a mark says that the body was removed on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class ChainCheck:
     batch_count: int = 0
     event_count: int = 0
     signed_count: int = 0
+    header_only_count: int = 0
     head_hash: bytes = b""
     faults: list[Fault] = field(default_factory=list)
 
@@ -85,6 +90,12 @@ class ChainCheck:
             self._fault(number, "broken link", "the first batch names one before it")
 
     def _body(self, batch: Stored, header: pb.BatchHeader) -> None:
+        if batch.body is None:
+            if batch.removed:
+                self.header_only_count += 1
+            else:
+                self._fault(batch.number, BODY_MISSING, "nothing says that it was removed")
+            return
         if header.body_format != 1:
             return
         try:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from google.protobuf.message import DecodeError
 
+from chassis import clock
 from chassis.mongo import ASCENDING, Binary, Database, IndexModel
 from nightherd.event.v1 import delivery_pb2 as pb
 
@@ -62,6 +64,14 @@ class Aside:
         if done.upserted_id is not None:
             self._used_bytes[host_id] += size
 
+    async def erase(self, host_id: str, from_ns: int | None, to_ns: int | None) -> None:
+        """Remove what overlaps a span of event time, and what cannot be read."""
+        rows = self._aside.find({"h": host_id}, {"batch": True}, batch_size=8)
+        keys = [row["_id"] async for row in rows if _overlaps(bytes(row["batch"]), from_ns, to_ns)]
+        if keys:
+            await self._aside.delete_many({"_id": {"$in": keys}})
+            self._used_bytes.pop(host_id, None)
+
     async def _used(self, host_id: str) -> int:
         sizes: list[dict[str, Any]] = [
             {"$match": {"h": host_id}},
@@ -76,3 +86,13 @@ class Aside:
             {"$group": {"_id": "$h", "count": {"$sum": 1}}},
         ]
         return {row["_id"]: row["count"] async for row in self._aside.aggregate(pipeline)}
+
+
+def _overlaps(content: bytes, from_ns: int | None, to_ns: int | None) -> bool:
+    try:
+        header = pb.BatchHeader.FromString(pb.SealedBatch.FromString(content).header)
+    except DecodeError:
+        return True
+    first = clock.from_timestamp(header.first_event_time)
+    last = clock.from_timestamp(header.last_event_time)
+    return (from_ns is None or last >= from_ns) and (to_ns is None or first <= to_ns)

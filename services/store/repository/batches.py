@@ -3,7 +3,8 @@
 A document: _id host/chain/number; h, c, n the same apart; d herd; t0, t1, s first and last event
 time and sealed_time (wall ns); w set when it spans long; r when it came (wall ns); k header, g
 signature; x terms, xv their version, xc whether they were cut, v events for each of them by letter
-(see `counts`), m counts a minute and kind; e events; f flags.
+(see `counts`), m counts a minute and kind; e events; f flags; z bytes of
+the body as stored, 0 when it was removed alone (days that are dropped keep theirs).
 
 Bodies lie apart, in a collection of the same day: _id the same, b the body. Questions about times,
 terms and counts read no body, and headers outlive bodies.
@@ -26,6 +27,7 @@ from services.store.domain.places import (
     collection_of,
     fork_key,
 )
+from services.store.domain.removals import Batch, Removal
 from services.store.repository.candidates import INDEXES, WIDE_NS
 from services.store.repository.counts import values_of
 from services.store.repository.days import Day, Days
@@ -60,6 +62,7 @@ def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
         "m": [[count.minute, count.kind, count.count] for count in batch.index.counts],
         "e": header.event_count,
         "f": list(checked.flags),
+        "z": len(batch.body),
     }
     if last - first > WIDE_NS:
         document["w"] = True
@@ -183,7 +186,12 @@ class Batches:
         return sorted(names)
 
     async def chain(
-        self, host_id: str, chain_id: bytes, from_ns: int | None, to_ns: int | None
+        self,
+        host_id: str,
+        chain_id: bytes,
+        from_ns: int | None,
+        to_ns: int | None,
+        removals: Sequence[Removal] = (),
     ) -> AsyncIterator[Stored]:
         """Yield one chain in the order of its numbers, forks behind the version they fork.
 
@@ -205,6 +213,7 @@ class Batches:
                 bytes(document["g"]),
                 body,
                 fork=FORK in document["f"],
+                removed=body is None and any(mark.covers(_marked(document)) for mark in removals),
             )
 
     async def _ends(self, query: dict[str, Any]) -> list[str]:
@@ -227,26 +236,31 @@ class Batches:
         if to_ns is not None:
             query["t0"] = {"$lte": to_ns}
         async for document, body in self._with_bodies(self._merged(query, "_id")):
-            yield bytes(document["k"]), body
+            yield bytes(document["k"]), body or b""
 
     async def _with_bodies(
         self, documents: AsyncIterator[dict[str, Any]]
-    ) -> AsyncIterator[tuple[dict[str, Any], bytes]]:
-        """Yield documents with their bodies; b"" for one that is gone."""
+    ) -> AsyncIterator[tuple[dict[str, Any], bytes | None]]:
+        """Yield documents with their bodies; None for one that is gone."""
         part: list[dict[str, Any]] = []
         async for document in documents:
             part.append(document)
             if len(part) == READ_AHEAD:
-                for one in await self.joined(part):
+                for one in await self._joined(part):
                     yield one
                 part = []
-        for one in await self.joined(part):
+        for one in await self._joined(part):
             yield one
 
     async def joined(
         self, documents: Sequence[dict[str, Any]]
     ) -> list[tuple[dict[str, Any], bytes]]:
         """Return headers' documents with their bodies; b"" for one that is gone."""
+        return [(document, body or b"") for document, body in await self._joined(documents)]
+
+    async def _joined(
+        self, documents: Sequence[dict[str, Any]]
+    ) -> list[tuple[dict[str, Any], bytes | None]]:
         days: dict[str, list[str]] = {}
         for document in documents:
             name = bodies_of(collection_of(document["s"]))
@@ -255,7 +269,7 @@ class Batches:
         for name, keys in days.items():
             async for row in self._database[name].find({"_id": {"$in": keys}}):
                 bodies[row["_id"]] = bytes(row["b"])
-        return [(document, bodies.get(document["_id"], b"")) for document in documents]
+        return [(document, bodies.get(document["_id"])) for document in documents]
 
     async def _merged(self, query: dict[str, Any], key: str) -> AsyncIterator[dict[str, Any]]:
         """Merge all days by `key`: a clock that was set back puts numbers into another order."""
@@ -288,6 +302,17 @@ async def _headers(collection: Any, keys: Sequence[str]) -> dict[str, bytes]:
     """Return key -> header's bytes, for those that are there."""
     rows = collection.find({"_id": {"$in": list(keys)}}, {"k": True})
     return {row["_id"]: bytes(row["k"]) async for row in rows}
+
+
+def _marked(document: Mapping[str, Any]) -> Batch:
+    return Batch(
+        document["h"],
+        collection_of(document["s"]),
+        document["s"],
+        document["t0"],
+        document["t1"],
+        document["r"],
+    )
 
 
 def _compared(there: Mapping[str, bytes], checked: Checked) -> str:

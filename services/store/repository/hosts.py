@@ -113,6 +113,26 @@ class Hosts:
                 ordered=False,
             )
 
+    async def say_removed(self, gaps: Sequence[FoundGap]) -> None:
+        """Note gaps of what was removed; said again, the latest stands: more may have gone."""
+        changes = [
+            UpdateOne(
+                {"_id": found.gap_id},
+                {
+                    "$set": {
+                        "h": found.host_id,
+                        "t0": clock.from_timestamp(found.gap.start_time),
+                        "t1": clock.from_timestamp(found.gap.end_time),
+                        "gap": Binary(found.gap.SerializeToString()),
+                    }
+                },
+                upsert=True,
+            )
+            for found in gaps
+        ]
+        if changes:
+            await self._gaps.bulk_write(changes, ordered=False)
+
     async def alive(self, host_id: str, herd: str) -> None:
         """Note that the host's agent has a stream open."""
         now = dt.datetime.now(dt.UTC)

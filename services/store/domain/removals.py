@@ -1,0 +1,128 @@
+"""Marks of what was removed on purpose, and which bodies they account for."""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+
+from chassis import clock
+from services.store.domain.places import BODIES, PREFIX, UNDATED
+
+RETENTION, QUOTA, AUTHORITY = "retention", "quota", "authority"
+STORE = "store"
+"""Who removes by its settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a mark goes by."""
+
+    host_id: str
+    day: str
+    """Name of the day's collection."""
+    sealed_ns: int
+    first_ns: int
+    last_ns: int
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Bodies that were removed; all conditions hold at once."""
+
+    removal_id: str
+    why: str
+    """RETENTION, QUOTA or AUTHORITY."""
+    received_before_ns: int
+    """Only batches that had come before: what comes later was not removed by this."""
+    host_id: str = ""
+    """Empty: of all hosts."""
+    day: str = ""
+    """Name of the day's collection; empty: of all days."""
+    sealed_to_ns: int | None = None
+    """Sealed not after."""
+    from_ns: int | None = None
+    """With events not before."""
+    to_ns: int | None = None
+    """With events not after."""
+    who: str = STORE
+    reason: str = ""
+
+    def covers(self, batch: Batch) -> bool:
+        """Whether this is why the body of `batch` is not there."""
+        return (
+            self.host_id in ("", batch.host_id)
+            and self.day in ("", batch.day)
+            and batch.received_ns < self.received_before_ns
+            and (self.sealed_to_ns is None or batch.sealed_ns <= self.sealed_to_ns)
+            and (self.from_ns is None or batch.last_ns >= self.from_ns)
+            and (self.to_ns is None or batch.first_ns <= self.to_ns)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Batches of one host and day, by their headers."""
+
+    host_id: str
+    batches: int
+    events: int
+    first_ns: int
+    last_ns: int
+
+
+def of_day(day: str, cutoff_ns: int, days: int) -> Removal:
+    """Return the mark for a day that retention drops: what had come before `cutoff_ns`."""
+    reason = f"evidence is kept for {days} days"
+    return Removal(f"{RETENTION}/{day}", RETENTION, cutoff_ns, day=day, reason=reason)
+
+
+def of_quota(host_id: str, day: str, sealed_to_ns: int, now_ns: int, quota: int) -> Removal:
+    """Return the mark for the oldest bodies of a host that keeps too much."""
+    return Removal(
+        f"{QUOTA}/{day}/{host_id}",
+        QUOTA,
+        now_ns,
+        host_id=host_id,
+        day=day,
+        sealed_to_ns=sealed_to_ns,
+        reason=f"a host keeps {quota} bytes",
+    )
+
+
+def of_authority(
+    host_id: str, span: tuple[int | None, int | None], who: str, reason: str, now_ns: int
+) -> Removal:
+    """Return the mark for an erasure; the same words about the same span are the same mark."""
+    key = "\0".join((host_id, *map(str, span), who, reason))
+    return Removal(
+        f"{AUTHORITY}/{hashlib.sha256(key.encode()).hexdigest()}",
+        AUTHORITY,
+        now_ns,
+        host_id=host_id,
+        from_ns=span[0],
+        to_ns=span[1],
+        who=who,
+        reason=reason,
+    )
+
+
+def cutoff(now_ns: int, days: int) -> dt.datetime:
+    """Return the beginning of the first day (UTC) that is kept."""
+    now = dt.datetime.fromtimestamp(now_ns // clock.NS, dt.UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    # Nothing was recorded before: more days than that keep everything.
+    return midnight - dt.timedelta(days=min(days, (midnight - EARLIEST).days))
+
+
+EARLIEST = dt.datetime(1980, 1, 1, tzinfo=dt.UTC)
+
+
+def nanoseconds(moment: dt.datetime) -> int:
+    """Return a whole second as wall nanoseconds."""
+    return int(moment.timestamp()) * clock.NS
+
+
+def is_before(bodies: str, first_kept: dt.datetime) -> bool:
+    """Whether all that lies in the collection `bodies` was sealed before, or at no known time."""
+    day = PREFIX + bodies.removeprefix(BODIES)
+    return day == UNDATED or day < f"{PREFIX}{first_kept:%Y%m%d}"

@@ -1,0 +1,49 @@
+"""Erasure by authority: somebody with the right to decide had evidence removed, and why."""
+
+import structlog
+
+from chassis import clock
+from nightherd.store.v1 import store_service_pb2 as pb
+from services.store.domain.removals import of_authority
+from services.store.questions import HostUnknownError
+from services.store.repository.aside import Aside
+from services.store.repository.filters import QueryError, time_span
+from services.store.repository.hosts import Hosts
+from services.store.retention import Eraser
+
+log = structlog.get_logger()
+MOST_CHARACTERS = 1000
+
+
+class Erasing:
+    """Removes what was asked for, never without a mark."""
+
+    def __init__(self, eraser: Eraser, hosts: Hosts, aside: Aside) -> None:
+        """Remove from these."""
+        self._eraser, self._hosts, self._aside = eraser, hosts, aside
+
+    async def erase(self, asked: pb.EraseEvidenceRequest) -> pb.EraseEvidenceResponse:
+        """Remove the bodies of a host's batches that overlap a span of event time.
+
+        Raises:
+            HostUnknownError: no such host.
+            QueryError: nobody decided, without a reason, or with too many words.
+        """
+        for name, text in (("authority", asked.authority), ("reason", asked.reason)):
+            if not text.strip() or len(text) > MOST_CHARACTERS:
+                raise QueryError(f"{name}: 1 to {MOST_CHARACTERS} characters")
+        if not await self._hosts.known([asked.host_id]):
+            raise HostUnknownError(f"no host {asked.host_id}", host_id=asked.host_id)
+        given = time_span(asked)
+        span = given.get("$gte"), given.get("$lte")
+        removal = of_authority(asked.host_id, span, asked.authority, asked.reason, clock.wall_ns())
+        batches, events = await self._eraser.carry_out(removal)
+        await self._aside.erase(asked.host_id, *span)
+        log.info(
+            "evidence erased",
+            host=asked.host_id,
+            authority=asked.authority,
+            batches=batches,
+            events=events,
+        )
+        return pb.EraseEvidenceResponse(batch_count=batches, event_count=events)

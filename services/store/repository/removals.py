@@ -1,0 +1,233 @@
+"""Bodies that go, and the marks that say so.
+
+removals: _id, why, host, day, sealed_to, from, to, received_before: see domain/removals.py; when,
+who, reason; done: False while it is carried out; count: findings that were removed.
+"""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from chassis.mongo import ASCENDING, Database, IndexModel, ReturnDocument
+from services.store.domain.places import BODIES, PREFIX, bodies_of
+from services.store.domain.removals import AUTHORITY, Removal, Sum
+
+PART = 1000
+"""Bodies removed at once."""
+EVENT_BYTES = 150
+"""Bytes an event of a batch whose body's size was not noted."""
+VIEWS = {"activity": "activities", "alert": "alerts"}
+_CONDITIONS = {
+    "host": "host_id",
+    "day": "day",
+    "sealed_to": "sealed_to_ns",
+    "from": "from_ns",
+    "to": "to_ns",
+    "received_before": "received_before_ns",
+    "who": "who",
+    "reason": "reason",
+    "why": "why",
+}
+
+
+def _headers(removal: Removal) -> dict[str, Any]:
+    """Return the condition on headers; the same as Removal.covers within a day."""
+    query: dict[str, Any] = {"r": {"$lt": removal.received_before_ns}}
+    if removal.host_id:
+        query["_id"] = {"$gt": f"{removal.host_id}/", "$lt": f"{removal.host_id}0"}
+    if removal.sealed_to_ns is not None:
+        query["s"] = {"$lte": removal.sealed_to_ns}
+    if removal.from_ns is not None:
+        query["t1"] = {"$gte": removal.from_ns}
+    if removal.to_ns is not None:
+        query["t0"] = {"$lte": removal.to_ns}
+    return query
+
+
+class Removals:
+    """Marks and what they are about."""
+
+    def __init__(self, database: "Database[Any]") -> None:
+        """Use `database`."""
+        self._database, self._marks = database, database["removals"]
+
+    async def prepare(self) -> None:
+        """Make the index."""
+        await self._marks.create_indexes([IndexModel([("host", ASCENDING)])])
+
+    async def begin(self, removal: Removal) -> Removal:
+        """Write the mark; durable when this returns, before anything is removed.
+
+        Returns the mark as it stands: as wide as it was under the same id before, or wider.
+        """
+        change = {name: getattr(removal, field) for name, field in _CONDITIONS.items()}
+        # What an earlier run removed under the same mark stays accounted for.
+        widest = {
+            name: change.pop(name)
+            for name in ("received_before", "sealed_to")
+            if change[name] is not None
+        }
+        row = await self._marks.find_one_and_update(
+            {"_id": removal.removal_id},
+            {"$set": {**change, "when": dt.datetime.now(dt.UTC), "done": False}, "$max": widest},
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return _removal(row)
+
+    async def end(self, removal: Removal) -> None:
+        """Note that all of it is gone."""
+        await self._marks.update_one({"_id": removal.removal_id}, {"$set": {"done": True}})
+
+    async def note_findings(self, kind: str, before: dt.datetime, count: int, days: int) -> None:
+        """Note that activities or alerts were removed."""
+        await self._marks.update_one(
+            {"_id": f"findings/{kind}/{before:%Y%m%d}"},
+            {
+                "$set": {
+                    "why": "retention",
+                    "when": dt.datetime.now(dt.UTC),
+                    "who": "store",
+                    "reason": f"{kind} are kept for {days} days",
+                    "done": True,
+                },
+                "$inc": {"count": count},
+            },
+            upsert=True,
+        )
+
+    async def find(self, removal_id: str) -> tuple[Removal, bool] | None:
+        """Return a mark and whether it is done."""
+        row = await self._marks.find_one({"_id": removal_id})
+        return None if row is None else (_removal(row), row["done"])
+
+    async def of_host(self, host_id: str) -> list[Removal]:
+        """Return the marks that may account for bodies of a host."""
+        query = {"host": {"$in": ["", host_id]}}
+        return [_removal(row) async for row in self._marks.find(query)]
+
+    async def undone(self) -> list[Removal]:
+        """Return what was begun and did not end."""
+        query = {"done": False, "host": {"$exists": True}}
+        return [_removal(row) async for row in self._marks.find(query)]
+
+    async def body_days(self) -> list[str]:
+        """Names of the collections of bodies, oldest first."""
+        names = await self._database.list_collection_names(
+            filter={"name": {"$regex": f"^{BODIES}"}}
+        )
+        return sorted(names)
+
+    async def days(self, removal: Removal) -> list[str]:
+        """Names of the days' collections a mark is about."""
+        if removal.day:
+            return [removal.day]
+        names = await self._database.list_collection_names(
+            filter={"name": {"$regex": f"^{PREFIX}"}}
+        )
+        return sorted(names)
+
+    async def sums(self, day: str, removal: Removal) -> AsyncIterator[Sum]:
+        """Yield what a mark is about on one day, host by host."""
+        group = {
+            "_id": "$h",
+            "batches": {"$sum": 1},
+            "events": {"$sum": "$e"},
+            "first": {"$min": "$t0"},
+            "last": {"$max": "$t1"},
+        }
+        pipeline = [{"$match": _headers(removal)}, {"$group": group}]
+        async for row in self._database[day].aggregate(pipeline, allowDiskUse=True):
+            yield Sum(row["_id"], row["batches"], row["events"], row["first"], row["last"])
+
+    async def received_since(self, day: str, received_ns: int) -> list[tuple[str, int]]:
+        """Return (id, received) of the batches of a day that came at `received_ns` or later."""
+        query = {"r": {"$gte": received_ns}}
+        return [(row["_id"], row["r"]) async for row in self._database[day].find(query, {"r": 1})]
+
+    async def without_body(self, day: str, keys: Sequence[str]) -> set[str]:
+        """Return which of `keys` have no body."""
+        bodies = self._database[bodies_of(day)]
+        missing: set[str] = set(keys)
+        for start in range(0, len(keys), PART):
+            part = {"_id": {"$in": list(keys[start : start + PART])}}
+            missing -= {row["_id"] async for row in bodies.find(part, {"_id": True})}
+        return missing
+
+    async def drop_day(self, day: str) -> None:
+        """Drop the bodies of a day, all at once."""
+        await self._database[bodies_of(day)].drop()
+
+    async def remove(self, day: str, removal: Removal) -> None:
+        """Remove the bodies of a day that a mark is about; of erased batches the terms too."""
+        change: dict[str, Any] = {"z": 0}
+        if removal.why == AUTHORITY:
+            change |= {"x": [], "v": {}, "xc": False}
+        keys: list[str] = []
+        async for row in self._database[day].find(_headers(removal), {"_id": True}):
+            keys.append(row["_id"])
+            if len(keys) == PART:
+                await self._remove(day, keys, change)
+                keys = []
+        await self._remove(day, keys, change)
+
+    async def _remove(self, day: str, keys: Sequence[str], change: dict[str, Any]) -> None:
+        if keys:
+            among = {"_id": {"$in": list(keys)}}
+            await self._database[bodies_of(day)].delete_many(among)
+            await self._database[day].update_many(among, {"$set": change})
+
+    async def bytes_by_host(self, bodies: str) -> dict[str, int]:
+        """Return host -> bytes of its bodies on one day."""
+        day = PREFIX + bodies.removeprefix(BODIES)
+        pipeline: list[dict[str, Any]] = [{"$group": {"_id": "$h", "bytes": {"$sum": _SIZE}}}]
+        rows = self._database[day].aggregate(pipeline, allowDiskUse=True)
+        return {row["_id"]: row["bytes"] async for row in rows}
+
+    async def oldest(self, bodies: str, host_id: str, excess: int) -> tuple[int, int] | None:
+        """Return (sealed not after, bytes) of a host's oldest bodies of a day that make `excess`.
+
+        Fewer when the day has no more; None when it has none.
+        """
+        day = PREFIX + bodies.removeprefix(BODIES)
+        pipeline: list[dict[str, Any]] = [
+            {"$match": {"_id": {"$gt": f"{host_id}/", "$lt": f"{host_id}0"}}},
+            {"$project": {"s": True, "size": _SIZE}},
+            {"$match": {"size": {"$gt": 0}}},
+            {"$sort": {"s": ASCENDING}},
+        ]
+        total, through = 0, None
+        async for row in self._database[day].aggregate(pipeline, allowDiskUse=True):
+            if total >= excess and row["s"] != through:
+                break
+            total, through = total + row["size"], row["s"]
+        return None if through is None else (through, total)
+
+
+class OldFindings:
+    """Occurrences and their views that are too old."""
+
+    def __init__(self, database: "Database[Any]") -> None:
+        """Use `database`."""
+        self._database = database
+
+    async def prepare(self) -> None:
+        """Make the index."""
+        index = IndexModel([("k", ASCENDING), ("t", ASCENDING)])
+        await self._database["occurrences"].create_indexes([index])
+
+    async def remove(self, kind: str, before_ns: int) -> int:
+        """Remove what happened before; return how many views went. Again: harmless."""
+        # Views first: a crash leaves occurrences, which the next run removes.
+        view = self._database[VIEWS[kind]]
+        gone = await view.delete_many({"t": {"$lt": before_ns}})
+        await self._database["occurrences"].delete_many({"k": kind, "t": {"$lt": before_ns}})
+        return int(gone.deleted_count)
+
+
+_SIZE = {"$ifNull": ["$z", {"$multiply": ["$e", EVENT_BYTES]}]}
+
+
+def _removal(row: dict[str, Any]) -> Removal:
+    fields: dict[str, Any] = {field: row.get(name) for name, field in _CONDITIONS.items()}
+    return Removal(removal_id=row["_id"], **fields)
