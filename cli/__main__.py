@@ -128,6 +128,24 @@ def enrol_token(home: Path | None, herd: str, hours: float) -> None:
 
 @main.command()
 @HOME
+@click.option("--host", required=True, help="Its id or name.")
+@click.option("--since", default="", help="Events not before (RFC 3339). Default: the beginning.")
+@click.option("--until", default="", help="Events not after. Default: the end.")
+@click.option("--authority", required=True, help="Who decided, e.g. a name and an office.")
+@click.option("--reason", required=True)
+def erase(home: Path | None, **wanted: str) -> None:
+    """Remove evidence of a host by authority; headers, a mark and a gap stay."""
+    from cli.rest import Gateway, RestError, fail
+
+    try:
+        gone = Gateway(_home(home)).post("nightherd/erasures", wanted)
+    except RestError as error:
+        fail(error, 4)
+    print(f"host {gone['hostID']}: {gone['batches']} batches, {gone['events']} events removed")
+
+
+@main.command()
+@HOME
 def status(home: Path | None) -> None:
     """Say what runs on this machine."""
     from cli.verify import print_status

@@ -51,6 +51,16 @@ class Gateway:
         with self.open(path, **query) as answer:
             return json.load(answer), int(answer.headers.get("Total-Count") or -1)
 
+    def post(self, path: str, document: Any) -> Any:
+        """Send a JSON document; return the JSON answer.
+
+        Raises:
+            RestError: it was refused, or nobody answers.
+        """
+        content = json.dumps(document).encode()
+        with self._answered(f"{self._base}/api/v1/{path}", content) as answer:
+            return json.load(answer)
+
     def open(self, path: str, **query: Any) -> Any:
         """Open an answer to read from.
 
@@ -61,7 +71,10 @@ class Gateway:
         url = f"{self._base}/api/v1/{path}"
         if given:
             url += "?" + urllib.parse.urlencode(given, doseq=True)
-        request = urllib.request.Request(url, headers=self._headers)  # noqa: S310  (https only)
+        return self._answered(url)
+
+    def _answered(self, url: str, content: bytes | None = None) -> Any:
+        request = urllib.request.Request(url, content, self._headers)  # noqa: S310  (https only)
         try:
             return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._context)  # noqa: S310
         except urllib.error.HTTPError as error:

@@ -10,6 +10,7 @@ from gateway.peers import Peers
 from gateway.repository import Repository
 from gateway.routes import (
     authenticate,
+    erasures,
     evidence,
     exports,
     findings,
@@ -27,6 +28,7 @@ ROUTERS = (
     profiles.router,
     host_profiles.router,
     evidence.router,
+    erasures.router,
     exports.router,
     mgmt.router,
     meta.router,

@@ -164,4 +164,5 @@ class Needs:
 
 
 reader, writer = Needs(READERS), Needs(WRITERS)
+administrator = Needs(frozenset({ADMIN}))
 overseer, anybody = Needs(OVERSEERS), Needs(ROLES)

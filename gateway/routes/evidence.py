@@ -67,7 +67,7 @@ async def custody(request: Request, host: str) -> Response:
     """Check a host's chains: numbers, links, hashes, signatures."""
     peers: Peers = request.app.state.peers
     question = queries.read(request, CUSTODY_QUERY)
-    host_id = await _host_id(peers, host)
+    host_id = await host_id_of(peers, host)
     asked = pb.VerifyCustodyRequest(
         host_id=host_id, from_time=question.time("from"), to_time=question.time("to")
     )
@@ -75,7 +75,7 @@ async def custody(request: Request, host: str) -> Response:
     return json_answer(render_hosts.custody(answer, host_id))
 
 
-async def _host_id(peers: Peers, host: str) -> str:
+async def host_id_of(peers: Peers, host: str) -> str:
     """Return the id of a host that is named by id or name.
 
     Raises:
@@ -107,7 +107,7 @@ async def stream_events(request: Request) -> Response:
     """
     peers: Peers = request.app.state.peers
     question = queries.read(request, EVENT_QUERY)
-    host_id = await _host_id(peers, question.last("host"))
+    host_id = await host_id_of(peers, question.last("host"))
     asked = pb.StreamEventsRequest(
         host_id=host_id, from_time=question.time("from"), to_time=question.time("to")
     )
