@@ -92,9 +92,12 @@ def _image(body: events.EventBatch, draw: random.Random, number: int, first_ns: 
 class Chain:
     """A host's chain: seals what it is given, as an agent does."""
 
-    def __init__(self, host_id: str, herd: str = "default") -> None:
-        """Begin a chain for a host."""
-        self.host_id, self.key = host_id, Ed25519PrivateKey.generate()
+    def __init__(self, host_id: str, herd: str = "default", key: bytes = b"") -> None:
+        """Begin a chain for a host; without `key` (32 private bytes) it gets a new one."""
+        self.host_id = host_id
+        self.key = (
+            Ed25519PrivateKey.from_private_bytes(key) if key else Ed25519PrivateKey.generate()
+        )
         self.chain_id = secrets.token_bytes(16)
         host = Host(host_id, herd, _BOOT, "benchmark")
         self._sealer = Sealer(host, self.key, Link(self.chain_id, 0, b""))
