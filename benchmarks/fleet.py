@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from benchmarks import sealed
 from benchmarks.backend import Backend
 from benchmarks.live_agent import ROOT
@@ -31,6 +33,9 @@ _LINGER_S = 10.0
 """An agent seals after ten seconds, or at 500 events: see agent/stages/seal.py."""
 _MOST_EVENTS = 500
 _GRACE_S = 30.0
+_CONNECTS_PER_S = 25
+"""Of one worker. Agents come back one after another, with jitter."""
+_ATTEMPTS = 6
 
 
 def run(*, quick: bool) -> Iterator[Result]:
@@ -115,7 +120,7 @@ async def _work(asked: dict[str, Any]) -> dict[str, Any]:
     keys = json.loads((folder / "keys.json").read_text())
     each = max(1, min(_MOST_EVENTS, round(asked["rate"] * _LINGER_S)))
     bodies = sealed.bodies(64, each)
-    until = time.monotonic() + asked["seconds"]
+    connected = asyncio.Barrier(len(asked["names"]))
     latencies: list[float] = []
     sent = accepted = 0
 
@@ -125,7 +130,10 @@ async def _work(asked: dict[str, Any]) -> dict[str, Any]:
         draw = random.Random(name)
         pause = each / asked["rate"]
         identity = Identity(folder / "hosts" / name)
-        async with Sender(asked["address"], identity, name, chain.chain_id) as sender:
+        await asyncio.sleep(draw.random() * len(asked["names"]) / _CONNECTS_PER_S)
+        async with await _connected(asked["address"], identity, chain) as sender:
+            await connected.wait()
+            until = time.monotonic() + asked["seconds"]
             await asyncio.sleep(draw.random() * min(pause, asked["seconds"] / 2))
             number = 0
             while time.monotonic() < until:
@@ -143,6 +151,20 @@ async def _work(asked: dict[str, Any]) -> dict[str, Any]:
         for name in asked["names"]:
             streams.create_task(one(name))
     return {"sent": sent, "accepted": accepted, "latencies_s": latencies}
+
+
+async def _connected(address: str, identity: Identity, chain: sealed.Chain) -> Sender:
+    """Return a stream that is open; as agents do, it tries again when it is turned away."""
+    for attempt in range(_ATTEMPTS):
+        sender = Sender(address, identity, chain.host_id, chain.chain_id)
+        try:
+            await sender.connect()
+        except grpc.aio.AioRpcError:
+            await sender.close()
+            await asyncio.sleep(2**attempt * random.uniform(0.5, 1))
+        else:
+            return sender
+    raise CannotRun(f"{chain.host_id} could not connect")
 
 
 def main() -> None:

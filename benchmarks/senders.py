@@ -38,7 +38,17 @@ class Sender:
     settled: int = 0
 
     async def __aenter__(self) -> Self:
-        """Connect and say Hello."""
+        """Connect, if it is not."""
+        if not hasattr(self, "_call"):
+            await self.connect()
+        return self
+
+    async def connect(self) -> None:
+        """Connect and say Hello.
+
+        Raises:
+            grpc.aio.AioRpcError: The store did not take the stream.
+        """
         credentials = self.identity.channel_credentials()
         self._channel = open_channel(self.address, credentials, "store")
         # Bytes in, bytes out: what the client does is not what is measured.
@@ -53,11 +63,14 @@ class Sender:
         await self._call.write(request(delivery.AgentMessage(hello=hello)))
         await self._call.read()
         self._reading = asyncio.create_task(self._read())
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         """Hang up."""
         self._reading.cancel()
+        await self.close()
+
+    async def close(self) -> None:
+        """Hang up, also half-way."""
         self._call.cancel()
         await self._channel.close()
 
