@@ -102,17 +102,81 @@ def replay(
 
 @main.command()
 @HOME
-@click.argument("hosts", nargs=-1)
+@click.argument("what", nargs=-1)
 @click.option(
     "--spool",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Check a spool folder instead, without asking anybody.",
 )
-def verify(home: Path | None, hosts: tuple[str, ...], spool: Path | None) -> None:
-    """Check the chains of evidence of HOSTS (all when none is named). Status 1: broken."""
+@click.option(
+    "--proof",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Proof of an exported file. Default: FILE.proof.jsonl.",
+)
+@click.option("--key", "keys", multiple=True, help="Hex of a host's public key that is trusted.")
+def verify(
+    home: Path | None,
+    what: tuple[str, ...],
+    spool: Path | None,
+    proof: Path | None,
+    keys: tuple[str, ...],
+) -> None:
+    """Check exported FILES, without asking anybody; or the chains of HOSTS (default: all).
+
+    Status 1: broken. 2: no export that can be read.
+    """
     from cli.verify import verify_hosts, verify_spool
 
-    sys.exit(verify_spool(spool) if spool else verify_hosts(_home(home), hosts))
+    if spool:
+        sys.exit(verify_spool(spool))
+    files = [Path(name) for name in what if Path(name).is_file()]
+    if files and len(files) == len(what):
+        from cli.verify_export import verify_export
+
+        sys.exit(max(verify_export(file, proof, keys) for file in files))
+    sys.exit(verify_hosts(_home(home), what))
+
+
+@main.command()
+@HOME
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "ndjson", "ocsf", "ecs", "timesketch"]),
+    default="ndjson",
+    show_default=True,
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("--host", multiple=True, help="Name or id. As all below: several times for several.")
+@click.option("--herd", multiple=True)
+@click.option("--from", "from_", help="Not before, RFC 3339.")
+@click.option("--to", help="Not after, RFC 3339.")
+@click.option("--kind", multiple=True, help="E.g. exec, file_change.")
+@click.option("--user", multiple=True)
+@click.option("--service", multiple=True)
+@click.option("--session", "sessionID", multiple=True, type=int)
+@click.option("--path", multiple=True, help="A changed file.")
+@click.option("--path-prefix", "pathPrefix", multiple=True)
+@click.option("--program", "processPath", multiple=True)
+@click.option("--search", default="", help="Text in the command line.")
+@click.option("--raw", is_flag=True, help="csv: leave cells that a spreadsheet takes for formulas.")
+@click.option(
+    "--proof",
+    type=click.Choice(["headers", "full"]),
+    default="headers",
+    show_default=True,
+    help="full: with the sealed bodies, so that verify can make every row again.",
+)
+def export(home: Path | None, form: str, out: Path, **query: Any) -> None:
+    """Write all matching events to a file, and their proof beside it; goes on where it broke off.
+
+    Status 1: the file cannot be written. 4: the gateway refuses or does not answer.
+    """
+    from cli.export import run_export
+
+    query["from"] = query.pop("from_")
+    query["raw"] = "true" if query["raw"] else ""
+    sys.exit(run_export(_home(home), form, out, query))
 
 
 @main.command("enrol-token")

@@ -18,6 +18,11 @@ TIMEOUT_S = 60.0
 class RestError(Exception):
     """The gateway did not answer as asked; says why and what to do."""
 
+    def __init__(self, message: str, status: int = 0) -> None:
+        """Say why; `status` is that of the answer, 0 when there was none."""
+        super().__init__(message)
+        self.status = status
+
 
 class Gateway:
     """The REST API of one gateway."""
@@ -78,7 +83,7 @@ class Gateway:
         try:
             return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._context)  # noqa: S310
         except urllib.error.HTTPError as error:
-            raise RestError(_problem(error)) from None
+            raise RestError(_problem(error), error.code) from None
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise RestError(f"{self._base} does not answer: {reason} (is Nightherd up?)") from None

@@ -114,10 +114,12 @@ class _Writer:
     def begin(self) -> list[bytes]:
         """Return what the answer begins with."""
         export = self._export
-        ready = [] if export.resumed else [self._format.head]
+        ready = []
         if export.proof:
             first = proof.begin(export.asked, self._format.name, export.proof, raw=export.raw)
             ready.append(proof.MARK + first)
+        if not export.resumed:
+            ready.append(self._format.head)
         return ready
 
     def end(self) -> bytes:

@@ -18,6 +18,7 @@ _MS = 1_000_000
 _PRODUCT = {"name": "Nightherd", "vendor_name": "Nightherd", "feature": {"name": "export"}}
 _UNKNOWN = "unknown"
 _OTHER = 99
+_LAST_PORT = 65_535
 _OPERATIONS = {
     "created": 1,
     "linked": 1,
@@ -195,6 +196,8 @@ def _file(fact: Fact) -> Mapped:
 
 def _endpoint(address: str | None, port: int | None) -> Row | None:
     ip = ip_of(address)
+    # A host may say anything; its schema takes what can be a port.
+    port = port if port is not None and 0 < port <= _LAST_PORT else None
     if not address and not port:
         return None
     return {"ip": ip, "name": None if ip else address or _UNKNOWN, "port": port}

@@ -69,9 +69,9 @@ def of_batch(
     return _line(line)
 
 
-def end() -> bytes:
-    """Return the last line of an answer that is whole."""
-    return _line({"end": True})
+def end(**file: Any) -> bytes:
+    """Return the last line of an answer that is whole; `file`: what is known of the file."""
+    return _line({"end": True, **file})
 
 
 def _line(document: dict[str, Any]) -> bytes:

@@ -1,0 +1,109 @@
+"""What the headers of an export prove together: links, signatures, and what is not there."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from nightherd.event.v1 import delivery_pb2 as delivery
+
+MOST_NOTES = 20
+
+
+@dataclass(slots=True)
+class Chain:
+    """One chain, as far as it was walked."""
+
+    key: bytes = b""
+    number: int = 0
+    hash: bytes = b""
+    unsigned: int = 0
+    """Batches linked up to the last one that no signature vouches for yet."""
+    first: int = 0
+
+
+@dataclass(slots=True)
+class Links:
+    """Walks the headers in the order of the export; then says what holds."""
+
+    trusted: frozenset[bytes] = frozenset()
+    """Keys that may sign; empty: those that the proof itself names."""
+    chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    fault_count: int = 0
+    batches: int = 0
+    signed: int = 0
+    """Batches that a good signature vouches for, its own or that of one linked behind it."""
+    links: int = 0
+    absent: int = 0
+    """Batches between others that are not in the export."""
+    forks: int = 0
+
+    def fault(self, batch_id: str, what: str) -> None:
+        """Note that something is wrong."""
+        self.fault_count += 1
+        if len(self.faults) < MOST_NOTES:
+            self.faults.append(f"batch {batch_id}: {what}")
+
+    def see(
+        self, batch_id: str, header_bytes: bytes, signature: bytes, key: bytes
+    ) -> delivery.BatchHeader:
+        """Check the next header against those before it.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+        header = delivery.BatchHeader.FromString(header_bytes)
+        header_hash = hashlib.sha256(header_bytes).digest()
+        self.batches += 1
+        where = f"{header.host_id}/{header.chain_id.hex()}/{header.batch_number:015d}"
+        if batch_id not in (where, f"{where}/{header_hash.hex()}"):
+            self.fault(batch_id, f"the header is that of {where}")
+        chain = self.chains.setdefault((header.host_id, header.chain_id.hex()), Chain())
+        self._key(batch_id, chain, key)
+        if not self._follows(batch_id, chain, header, header_hash):
+            return header
+        chain.number, chain.hash = header.batch_number, header_hash
+        chain.unsigned += 1
+        chain.first = chain.first or header.batch_number
+        if signature and chain.key:
+            self._signature(batch_id, chain, signature)
+        return header
+
+    def _key(self, batch_id: str, chain: Chain, key: bytes) -> None:
+        if key and chain.key and key != chain.key:
+            self.fault(batch_id, "another key than before is said to sign its chain")
+        if key and self.trusted and key not in self.trusted:
+            self.fault(batch_id, "the key that is said to sign its chain is not a trusted one")
+        chain.key = chain.key or key
+
+    def _follows(
+        self, batch_id: str, chain: Chain, header: delivery.BatchHeader, header_hash: bytes
+    ) -> bool:
+        """Whether it is the next version of the chain's story, and not a fork or one again."""
+        number = header.batch_number
+        if chain.number == number:
+            self.forks += 1
+            if chain.hash == header_hash:
+                self.fault(batch_id, "it is there twice")
+            return False
+        if chain.number and number == chain.number + 1:
+            self.links += 1
+            if header.previous_hash != chain.hash:
+                self.fault(batch_id, "it does not name the hash of the batch before it")
+                chain.unsigned = 0
+        elif chain.number:
+            # Nothing links over a hole: what lies before it has no later signature.
+            self.absent += max(number - chain.number - 1, 0)
+            chain.unsigned = 0
+        return True
+
+    def _signature(self, batch_id: str, chain: Chain, signature: bytes) -> None:
+        try:
+            Ed25519PublicKey.from_public_bytes(chain.key).verify(signature, chain.hash)
+        except (InvalidSignature, ValueError):
+            self.fault(batch_id, "the signature is not the host's")
+        else:
+            self.signed += chain.unsigned
+            chain.unsigned = 0

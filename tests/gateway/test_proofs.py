@@ -1,0 +1,280 @@
+"""Exports through the command line: taken up where they broke off, and checked offline."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import secrets
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from chassis.tls import Identity
+from cli.export import run_export
+from cli.homes import Home
+from cli.parts import proof_of
+from cli.verify_export import verify_export
+from evidence.exports.formats import FORMATS
+from tests.builders import T0, a_body, a_chain, a_person, an_event
+from tests.gateway.conftest import PASSWORD
+from tests.gateway.test_exports import ask, bodies
+from tests.services_client import STORE, deliver
+
+NAMES = [each.name for each in FORMATS]
+SIGNER = Ed25519PrivateKey.generate()
+KEY = SIGNER.public_key().public_bytes_raw().hex()
+
+
+@pytest.fixture(scope="module")
+async def host(backend, authority, tmp_path_factory):
+    """A host whose chain is signed at its second and fourth of five batches."""
+    host_id = secrets.token_hex(16)
+    folder = tmp_path_factory.mktemp("signed")
+    key = SIGNER.public_key().public_bytes_raw()
+    authority.issue(folder, "host", host_id=host_id, herd="default", signing_key=key)
+    chain = a_chain(bodies(), host_id=host_id, signer=SIGNER)
+    for number in (0, 2, 4):
+        chain[number].signature = b""
+    await deliver(backend.address[STORE], Identity(folder), chain, host_id, STORE)
+    return host_id
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, certificates):
+    monkeypatch.setenv("NIGHTHERD_ADMIN_PASSWORD", PASSWORD)
+    monkeypatch.setenv("NIGHTHERD_CA", str(certificates / "gateway" / "ca.pem"))
+    home = Home(tmp_path / "home")
+    home.state.mkdir(parents=True)
+    return home
+
+
+async def exported(home, port, form, out, **query):
+    (home.state / "port").write_text(str(port))
+    return await asyncio.to_thread(run_export, home, form, out, query)
+
+
+@pytest.mark.parametrize("form", NAMES)
+@pytest.mark.parametrize("proof", ["headers", "full"])
+async def test_an_export_verifies_offline_in_every_format(
+    api, host, home, tmp_path, form, proof, capsys
+):
+    out = tmp_path / f"events.{form}"
+    assert await exported(home, api.port, form, out, host=[host], proof=proof) == 0
+    assert out.read_bytes() == (await ask(api, form, {"host": host})).content
+    assert verify_export(out, None, ()) == 0
+    told = capsys.readouterr().out
+    assert "intact: 20 events of 5 batches" in told
+    assert "4 links" in told
+    assert "4 of 5 batches are vouched for" in told
+    assert KEY in told
+    assert ("20 events were made again" in told) == (proof == "full")
+    assert verify_export(out, None, [KEY]) == 0
+    assert verify_export(out, None, ["00" * 32]) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, proof_of(out).name, "home"}
+
+
+@pytest.mark.parametrize("query", [{"kind": ["exec"]}, {"user": ["alice"]}, {"to": "2020-01-01"}])
+async def test_a_part_of_the_events_verifies_too(api, host, home, tmp_path, query):
+    out = tmp_path / "part"
+    assert await exported(home, api.port, "csv", out, host=[host], proof="full", **query) == 0
+    assert verify_export(out, None, ()) == 0
+
+
+@pytest.fixture(scope="module")
+async def large(backend):
+    """A host whose rows fill many parts of an answer."""
+    host_id = secrets.token_hex(16)
+    made = []
+    for number in range(30):
+        person = a_person(arguments=[b"useradd", b"x" * 200], pid=2000 + number)
+        made.append(a_body(*[(person, an_event(time_ns=T0 + place)) for place in range(150)]))
+    await backend.deliver(a_chain(made, host_id=host_id), host_id, to=(STORE,))
+    return host_id
+
+
+@contextlib.asynccontextmanager
+async def cutting(port, cuts):
+    """A proxy that ends connections after so many bytes of their answers, one after the other."""
+    waiting, tasks = list(cuts), set()
+
+    async def serve(reader, writer):
+        tasks.add(asyncio.current_task())
+        onward_reader, onward = await asyncio.open_connection("127.0.0.1", port)
+        left = waiting.pop(0) if waiting else None
+
+        async def up():
+            while some := await reader.read(65536):
+                onward.write(some)
+                await onward.drain()
+            onward.transport.abort()  # else its TLS waits for a goodbye
+
+        sending = asyncio.create_task(up())
+        try:
+            while some := await onward_reader.read(2000):
+                if left is not None and (left := left - len(some)) < 0:
+                    break
+                writer.write(some)
+                await writer.drain()
+        finally:
+            sending.cancel()
+            for each in (writer, onward):
+                each.transport.abort()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], waiting
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("form", NAMES)
+async def test_a_connection_that_breaks_gives_the_same_file(api, large, home, tmp_path, form):
+    out = tmp_path / "cut"
+    async with cutting(api.port, [600_000, 900_000, 700_000]) as (port, waiting):
+        status = await exported(home, port, form, out, host=[large], proof="full")
+    assert status == 0
+    assert waiting == []
+    assert out.read_bytes() == (await ask(api, form, {"host": large})).content
+    assert verify_export(out, None, ()) == 0
+
+
+async def test_a_later_run_goes_on_with_what_an_earlier_one_left(
+    api, large, home, tmp_path, monkeypatch
+):
+    out, part = tmp_path / "later", tmp_path / "later.part"
+    monkeypatch.setattr("cli.export.MOST_TRIES", 1)
+    async with cutting(api.port, [900_000, 0]) as (port, _):
+        assert await exported(home, port, "ndjson", out, host=[large], proof="headers") == 4
+    assert part.stat().st_size > 100_000
+    assert await exported(home, api.port, "ndjson", out, host=["else"], proof="headers") == 1
+    with part.open("ab") as more:
+        more.write(b"half a row")
+    assert await exported(home, api.port, "ndjson", out, host=[large], proof="headers") == 0
+    assert out.read_bytes() == (await ask(api, "ndjson", {"host": large})).content
+    assert verify_export(out, None, ()) == 0
+
+
+async def test_a_disk_that_is_full_is_told_as_such(api, host, home, tmp_path, capsys):
+    assert await exported(home, api.port, "csv", tmp_path / "no" / "file", host=[host]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+async def test_refusals_and_nobody_there_are_told(api, home, tmp_path, capsys, free_port):
+    assert await exported(home, api.port, "csv", tmp_path / "a", kind=["nonsense"]) == 4
+    assert "known are" in capsys.readouterr().err
+    assert await exported(home, free_port, "csv", tmp_path / "b") == 4
+    assert "does not answer" in capsys.readouterr().err
+
+
+@pytest.fixture
+async def whole(api, host, home, tmp_path):
+    out = tmp_path / "whole.ndjson"
+    assert await exported(home, api.port, "ndjson", out, host=[host], proof="full") == 0
+    return out
+
+
+def test_any_change_of_the_file_is_found(whole, capsys):
+    content = whole.read_bytes()
+    lines = content.splitlines(keepends=True)
+    for changed in (
+        content.replace(b"alice", b"alicf", 1),
+        content[:-1],
+        content + lines[-1],
+        b"".join(lines[1:]),
+        b"".join(lines[::-1]),
+        b"".join([*lines[:3], lines[2], *lines[3:]]),
+        b"",
+    ):
+        whole.write_bytes(changed)
+        assert verify_export(whole, None, ()) == 1
+        assert "BROKEN" in capsys.readouterr().out
+
+
+def resealed(whole, lines):
+    """Write a proof as somebody would who can compute hashes, but has no host's key."""
+    import hashlib
+
+    content = whole.read_bytes()
+    batches = lines[1:-1]
+    place = 0
+    for line in batches:
+        line["sha256"] = hashlib.sha256(content[place : place + line["bytes"]]).hexdigest()
+        place += line["bytes"]
+    lines[-1] |= {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "batches": len(batches),
+        "events": sum(line["events"] for line in batches),
+    }
+    proof_of(whole).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def said(whole):
+    return [json.loads(line) for line in proof_of(whole).read_text().splitlines()]
+
+
+def test_a_forger_who_writes_the_proof_anew_is_found_by_the_seals(whole, capsys):
+    original = whole.read_bytes()
+    forged = original.replace(b'"user":"alice"', b'"user":"mally"', 1)
+    whole.write_bytes(forged)
+    resealed(whole, said(whole))
+    assert verify_export(whole, None, ()) == 1
+    assert "not what the sealed events say" in capsys.readouterr().out
+    whole.write_bytes(original)
+    resealed(whole, said(whole))
+    assert verify_export(whole, None, ()) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("header", lambda v: base64.b64encode(base64.b64decode(v)[:-1] + b"!").decode()),
+        ("signature", lambda v: base64.b64encode(bytes(64)).decode()),
+        ("signingKey", lambda v: base64.b64encode(bytes(32)).decode()),
+        ("body", lambda v: base64.b64encode(base64.b64decode(v)[:-9] + bytes(9)).decode()),
+        ("sha256", lambda v: "0" * 64),
+        ("bytes", lambda v: v + 1),
+        ("bytes", lambda v: -1),
+        ("events", lambda v: v - 1),
+        ("batch", lambda v: v[:-1] + "9"),
+        ("hostname", lambda v: "other"),
+        ("header", lambda v: "$"),
+        ("bytes", lambda v: None),
+    ],
+)
+def test_any_change_of_a_proof_line_is_found(whole, field, change):
+    lines = said(whole)
+    # The second batch is signed; the key is with the first.
+    line = lines[1] if field == "signingKey" else lines[2]
+    line[field] = change(line[field])
+    proof_of(whole).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert verify_export(whole, None, ()) == 1
+
+
+@pytest.mark.parametrize(
+    "cut", [slice(0, -1), slice(0, 3), [0, 1, 3, 4, 5, 6], [0, 2, 1, 3, 4, 5, 6]]
+)
+def test_lines_of_the_proof_that_are_gone_or_moved_are_found(whole, cut):
+    lines = proof_of(whole).read_text().splitlines(keepends=True)
+    kept = lines[cut] if isinstance(cut, slice) else [lines[number] for number in cut]
+    proof_of(whole).write_text("".join(kept))
+    assert verify_export(whole, None, ()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "x\n", "[]\n", "{}\n", '{"nightherdExport": 2}\n'])
+def test_what_is_no_proof_is_told_as_such(whole, content, capsys):
+    proof_of(whole).write_text(content)
+    assert verify_export(whole, None, ()) == 2
+    assert "proof" in capsys.readouterr().err
+
+
+def test_begin_lines_that_are_damaged_are_told(whole):
+    lines = said(whole)
+    for field, value in (("format", "xml"), ("filter", {"nonsense": 1}), ("rows", "x")):
+        proof_of(whole).write_text(json.dumps(lines[0] | {field: value}) + "\n")
+        assert verify_export(whole, None, ()) == 2
+    assert verify_export(whole.with_name("nobody"), None, ()) == 2
