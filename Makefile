@@ -22,6 +22,8 @@ bench: $(VENV)/.dev gen/.stamp ## Measure everything, beside the peers (as root;
 	@$(PY) -m benchmarks all $(ARGS)
 bench-agent: $(VENV)/.dev gen/.stamp ## Measure what the agent misses and costs
 	@$(PY) -m benchmarks agent $(ARGS)
+bench-store: $(VENV)/.dev gen/.stamp ## Measure how fast, small and quick to question the store is
+	@$(PY) -m benchmarks store $(ARGS)
 lint: $(VENV)/.dev gen/.stamp ## ruff, mypy --strict, import-linter, buf
 	@$(PY) -m ruff format --check . && $(PY) -m ruff check .
 	@$(PY) -m mypy
@@ -70,4 +72,4 @@ gen/.stamp: $(PROTOS) protos/generate.py | $(VENV)/.run
 	@$(PY) protos/generate.py
 	@touch $@
 
-.PHONY: run setup test drill bench bench-agent lint format protos breaking bpf lock clean help
+.PHONY: run setup test drill bench bench-agent bench-store lint format protos breaking bpf lock clean help

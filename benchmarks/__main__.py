@@ -22,9 +22,17 @@ def _audit_import(*, quick: bool) -> Iterator[Result]:
     return audit_import.run(quick=quick)
 
 
+def _store(*, quick: bool) -> Iterator[Result]:
+    from benchmarks import exports, fleet, ingest, questions  # noqa: PLC0415
+
+    for part in (ingest, questions, exports, fleet):
+        yield from part.run(quick=quick)
+
+
 PARTS: dict[str, Callable[..., Iterator[Result]]] = {
     "agent": _agent,
     "audit_import": _audit_import,
+    "store": _store,
 }
 """A part yields its results as it finds them, and raises CannotRun when it cannot go on."""
 

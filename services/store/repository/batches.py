@@ -31,6 +31,7 @@ from services.store.domain.removals import Batch, Removal
 from services.store.repository.candidates import INDEXES, WIDE_NS
 from services.store.repository.counts import values_of
 from services.store.repository.days import Day, Days
+from services.store.repository.sharding import BY_HOST, BY_ID, Sharding
 
 DUPLICATE = 11000
 NEW, AGAIN, FORK = "new", "again", "fork"
@@ -86,6 +87,7 @@ class Batches:
         """Use `database`."""
         self._database = database
         self._indexed: set[str] = set()
+        self._sharding = Sharding(database)
         self.bounds = Days(database)
 
     async def append(self, group: Sequence[Place]) -> list[str]:
@@ -167,13 +169,16 @@ class Batches:
         name = _day(checked)
         collection = await self._collection(name)
         await self.bounds.widen([_bounds(name, [document])])
-        key = {"_id": document.pop("_id")}
+        # The host as well: it is what a cluster spreads batches by.
+        key = {"_id": document.pop("_id"), "h": document.pop("h")}
         await self._keep_bodies(name, [(key["_id"], checked.batch.body)])
         await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
 
     async def _collection(self, name: str) -> Any:
         collection = self._database[name]
         if name not in self._indexed:
+            await self._sharding.spread(name, BY_HOST)
+            await self._sharding.spread(bodies_of(name), BY_ID)
             await collection.create_indexes(list(INDEXES.values()))
             self._indexed.add(name)
         return collection
