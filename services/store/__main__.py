@@ -17,6 +17,7 @@ from services.store.custodian import MEGABYTE, Custodian, Pace
 from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
+from services.store.heads import Heads
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.aside import Aside
@@ -75,6 +76,7 @@ async def serve(settings: Settings) -> None:
             leases = Leases(database)
             custodian = Custodian(custody, batches, removals, hosts, findings, leases)
             pace = Pace(settings.custody_seconds, settings.scrub_mb_per_second * MEGABYTE)
+            heads = Heads(chains, settings.heads_file) if settings.heads_file else None
             server, metrics = _listening(settings, servicer)
         except (OSError, RuntimeError, ValueError, mongo.PyMongoError) as error:
             raise SystemExit(f"store: cannot start: {error}") from error
@@ -85,6 +87,8 @@ async def serve(settings: Settings) -> None:
             asyncio.create_task(retention.run(settings.retention_seconds)),
             asyncio.create_task(custodian.run(pace)),
         ]
+        if heads is not None:
+            tasks.append(asyncio.create_task(heads.run(settings.heads_seconds)))
         try:
             async with server:
                 kept = (chains, hosts, findings, aside, sessions, batches.bounds)

@@ -58,3 +58,10 @@ class Settings(MongoSettings):
         le=10_000,
         description="megabytes of bodies compared with their hashes each second; 0: none",
     )
+    heads_file: Path | None = Field(
+        default=None,
+        description="file that gets a signed list of chain heads; .key and .pub lie beside it",
+    )
+    heads_seconds: float = Field(
+        default=3600, ge=0.1, description="pause between two lines of the list of chain heads"
+    )
