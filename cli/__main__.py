@@ -208,6 +208,18 @@ def erase(home: Path | None, **wanted: str) -> None:
     print(f"host {gone['hostID']}: {gone['batches']} batches, {gone['events']} events removed")
 
 
+@main.command("verify-heads")
+@HOME
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--key", default="", help="Public key, hex, or its file. Default: FILE.pub.")
+@click.option("--offline", is_flag=True, help="Do not ask the store whether it has all of it.")
+def verify_heads(home: Path | None, file: Path, key: str, offline: bool) -> None:  # noqa: FBT001
+    """Check a signed list of chain heads. Status 1: it is broken, or the store was rolled back."""
+    from cli.heads import verify_heads
+
+    sys.exit(verify_heads(_home(home), file, key, offline=offline))
+
+
 @main.command()
 @HOME
 def status(home: Path | None) -> None:

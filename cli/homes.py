@@ -43,6 +43,11 @@ class Home:
         return self.path / "mongo"
 
     @property
+    def heads(self) -> Path:
+        """The store's signed list of chain heads, in its own folder."""
+        return self.path / "custody" / "heads.jsonl"
+
+    @property
     def agent(self) -> Path:
         """The agent's own folder: spool and signing key."""
         return self.path / "agent"

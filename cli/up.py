@@ -101,7 +101,13 @@ class Up:
                 f"port {self.options.port} of 127.0.0.1 is in use: choose another with --port"
             )
         home = self.home
-        for folder in (home.logs, home.data, home.sockets, home.path / "tls"):
+        for folder in (
+            home.logs,
+            home.data,
+            home.sockets,
+            home.heads.parent,
+            home.path / "tls",
+        ):
             folder.mkdir(mode=0o711 if folder.name == "tls" else 0o700, parents=True, exist_ok=True)
         self._check_sockets()
         enrol.renew_services(home, self.user)
@@ -112,7 +118,7 @@ class Up:
             )
             self.user = None
             enrol.renew_services(home, (0, 0))
-        for folder in (home.data, home.sockets):
+        for folder in (home.data, home.sockets, home.heads.parent):
             enrol.own(folder, self.user or ((0, 0) if os.geteuid() == 0 else None))
         self.ports = choose_ports(home)
 
@@ -138,6 +144,8 @@ class Up:
             ("detector", {"store": at["store"], "modeler": at["modeler"]}),
         ):
             settings = {"listen": at[name], "tls_dir": str(self.home.tls(name)), **peers}
+            if name == "store":
+                settings["heads_file"] = str(self.home.heads)
             await self._start_service(name, {**settings, **database})
         await self._start_gateway(at, database)
         await self._start_enrolment(enrolment)

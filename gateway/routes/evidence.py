@@ -1,6 +1,7 @@
 """Hosts, gaps, custody and stored events: what the contract has no words for."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,7 +26,8 @@ router = APIRouter(prefix="/nightherd", tags=["nightherd"], dependencies=[Depend
 HOST_QUERY = ("offset", "limit", "search", "host", "hostname", "herd", "fields")
 GAP_QUERY = ("offset", "limit", "host", "hostname", "from", "to", "fields")
 EVENT_QUERY = ("host", "from", "to")
-CUSTODY_QUERY = ("from", "to")
+HEAD = re.compile(r"([0-9a-f]{32}):([0-9]{1,15}):([0-9a-f]{64})")
+CUSTODY_QUERY = ("from", "to", "head")
 
 
 @router.get("/hosts", openapi_extra=queries.parameters(HOST_QUERY, fields.rows(fields.HOST)))
@@ -64,15 +66,29 @@ async def list_gaps(request: Request) -> Response:
 
 @router.get("/custody/{host}", openapi_extra=queries.parameters(CUSTODY_QUERY))
 async def custody(request: Request, host: str) -> Response:
-    """Check a host's chains: numbers, links, hashes, signatures."""
+    """Check a host's chains: numbers, links, hashes, signatures.
+
+    `head` (chain:number:hash, hex, as signed lists have them) names batches that must be there.
+    """
     peers: Peers = request.app.state.peers
     question = queries.read(request, CUSTODY_QUERY)
+    heads = [_head(text) for text in question.all("head")]
     host_id = await host_id_of(peers, host)
     asked = pb.VerifyCustodyRequest(
-        host_id=host_id, from_time=question.time("from"), to_time=question.time("to")
+        host_id=host_id,
+        from_time=question.time("from"),
+        to_time=question.time("to"),
+        heads=heads,
     )
     answer = await peers.store.ask(lambda stub: stub.VerifyCustody(asked, timeout=CUSTODY_S))
     return json_answer(render_hosts.custody(answer, host_id))
+
+
+def _head(text: str) -> pb.VerifyCustodyRequest.Head:
+    match = HEAD.fullmatch(text)
+    if match is None:
+        raise ProblemError(400, f"head: {text!r} is not chain:number:hash")
+    return pb.VerifyCustodyRequest.Head(chain_id=match[1], number=int(match[2]), hash=match[3])
 
 
 async def host_id_of(peers: Peers, host: str) -> str:

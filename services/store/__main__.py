@@ -13,9 +13,11 @@ from chassis.tls import Identity
 from nightherd.store.v1 import store_service_pb2
 from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_to_server
 from services.store.appender import Appender
+from services.store.custodian import MEGABYTE, Custodian, Pace
 from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
+from services.store.heads import Heads
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.aside import Aside
@@ -23,6 +25,7 @@ from services.store.repository.batches import Batches
 from services.store.repository.candidates import Candidates
 from services.store.repository.chains import Chains
 from services.store.repository.counts import Counts
+from services.store.repository.custody import Custody
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.leases import Leases
@@ -69,6 +72,11 @@ async def serve(settings: Settings) -> None:
             retention = Retention(
                 _kept(settings), removals, eraser, old_findings, sessions, Leases(database)
             )
+            custody = Custody(database, batches.bounds)
+            leases = Leases(database)
+            custodian = Custodian(custody, batches, removals, hosts, findings, leases)
+            pace = Pace(settings.custody_seconds, settings.scrub_mb_per_second * MEGABYTE)
+            heads = Heads(chains, settings.heads_file) if settings.heads_file else None
             server, metrics = _listening(settings, servicer)
         except (OSError, RuntimeError, ValueError, mongo.PyMongoError) as error:
             raise SystemExit(f"store: cannot start: {error}") from error
@@ -77,7 +85,10 @@ async def serve(settings: Settings) -> None:
         tasks = [
             asyncio.create_task(appender.run()),
             asyncio.create_task(retention.run(settings.retention_seconds)),
+            asyncio.create_task(custodian.run(pace)),
         ]
+        if heads is not None:
+            tasks.append(asyncio.create_task(heads.run(settings.heads_seconds)))
         try:
             async with server:
                 kept = (chains, hosts, findings, aside, sessions, batches.bounds)

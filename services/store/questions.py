@@ -16,6 +16,7 @@ from services.store.repository.aside import Aside
 from services.store.repository.batches import Batches
 from services.store.repository.chains import Chains
 from services.store.repository.filters import (
+    QueryError,
     bounds,
     findings_query,
     sort_order,
@@ -26,6 +27,7 @@ from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.removals import Removals
 
+MAX_HEADS = 10_000
 PART = 500
 """Records in one message of a stream."""
 
@@ -144,7 +146,10 @@ class Questions:
 
         Raises:
             HostUnknownError: no such host.
+            QueryError: heads together with a span of time, or too many.
         """
+        if asked.heads and (time_span(asked) or len(asked.heads) > MAX_HEADS):
+            raise QueryError(f"heads: at most {MAX_HEADS}, and without from and to")
         chains = (await self._chains.of_hosts([asked.host_id])).get(asked.host_id)
         if not chains:
             raise HostUnknownError(f"no host {asked.host_id}", host_id=asked.host_id)
@@ -161,9 +166,13 @@ class Questions:
     ) -> list[pb.VerifyCustodyResponse.ChainReport]:
         span = time_span(asked)
         removals = await self._removals.of_host(asked.host_id)
+        expected: dict[str, dict[int, str]] = {}
+        for head in asked.heads:
+            expected.setdefault(head.chain_id, {})[head.number] = head.hash
         reports = []
         for chain in chains:
             check = ChainCheck(
+                expected=expected.pop(chain["c"], {}),
                 signing_key=bytes(chain["key"]) if chain.get("key") else None,
                 whole="$gte" not in span,
             )
@@ -175,7 +184,12 @@ class Questions:
                 removals,
             ):
                 check.see(stored)
+            check.end()
             reports.append(wire.chain_report(chain["c"], check))
+        for chain_id, numbers in expected.items():
+            check = ChainCheck(signing_key=None, expected=numbers)
+            check.end()
+            reports.append(wire.chain_report(chain_id, check))
         return reports
 
 

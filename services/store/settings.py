@@ -49,3 +49,19 @@ class Settings(MongoSettings):
     retention_seconds: float = Field(
         default=3600, ge=1, description="pause between two looks for what is too old"
     )
+    custody_seconds: float = Field(
+        default=20, ge=0.1, description="pause between two walks over links of new batches"
+    )
+    scrub_mb_per_second: float = Field(
+        default=1.0,
+        ge=0,
+        le=10_000,
+        description="megabytes of bodies compared with their hashes each second; 0: none",
+    )
+    heads_file: Path | None = Field(
+        default=None,
+        description="file that gets a signed list of chain heads; .key and .pub lie beside it",
+    )
+    heads_seconds: float = Field(
+        default=3600, ge=0.1, description="pause between two lines of the list of chain heads"
+    )

@@ -12,6 +12,7 @@ from nightherd.event.v1 import delivery_pb2 as pb
 
 MAX_FAULTS = 100
 BODY_MISSING = "body missing"
+ROLLED_BACK = "rolled back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class ChainCheck:
     signing_key: bytes | None
     whole: bool = True
     """Whether the walk begins at the chain's beginning: then number 1 must be there."""
+    expected: dict[int, str] = field(default_factory=dict)
+    """Number -> hash (hex) that somebody vouched for; taken out as they are found."""
     first: int = 0
     last: int = 0
     batch_count: int = 0
@@ -66,9 +69,17 @@ class ChainCheck:
             self._body(batch, header)
             self.event_count += header.event_count
         self._signature(batch, header_hash)
+        expected = self.expected.pop(batch.number, header_hash.hex())
+        if expected != header_hash.hex():
+            self._fault(batch.number, ROLLED_BACK, "it is not the one that was vouched for")
         self.first = self.first or batch.number
         self.last, self.head_hash = batch.number, header_hash
         self.batch_count += 1
+
+    def end(self) -> None:
+        """Say what did not come."""
+        for number in sorted(self.expected):
+            self._fault(number, ROLLED_BACK, "it was vouched for and is not there")
 
     def _header(self, batch: Stored) -> pb.BatchHeader | None:
         try:

@@ -17,6 +17,7 @@ from typing import Any
 from chassis import clock
 from chassis.mongo import ASCENDING, DESCENDING, Binary, BulkWriteError, Database
 from delivery.checks import Checked
+from nightherd.event.v1 import delivery_pb2 as delivery
 from services.store.domain.chain import Place
 from services.store.domain.custody import Stored
 from services.store.domain.places import (
@@ -39,6 +40,17 @@ READ_AHEAD = 8
 """Batches read at once from each day: what a long walk holds in memory."""
 
 
+def index_fields(index: delivery.Index) -> dict[str, Any]:
+    """Return what of a batch's document follows from its index."""
+    return {
+        "x": list(index.terms),
+        "xv": index.version,
+        "xc": index.terms_cut,
+        "v": values_of(index.terms, index.term_counts),
+        "m": [[count.minute, count.kind, count.count] for count in index.counts],
+    }
+
+
 def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
     """Return the document of a batch, its body apart."""
     header, batch = checked.header, checked.batch
@@ -56,11 +68,7 @@ def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
         "r": received_ns,
         "k": Binary(batch.header),
         "g": Binary(batch.signature),
-        "x": list(batch.index.terms),
-        "xv": batch.index.version,
-        "xc": batch.index.terms_cut,
-        "v": values_of(batch.index.terms, batch.index.term_counts),
-        "m": [[count.minute, count.kind, count.count] for count in batch.index.counts],
+        **index_fields(batch.index),
         "e": header.event_count,
         "f": list(checked.flags),
         "z": len(batch.body),
@@ -218,7 +226,7 @@ class Batches:
                 bytes(document["g"]),
                 body,
                 fork=FORK in document["f"],
-                removed=body is None and any(mark.covers(_marked(document)) for mark in removals),
+                removed=body is None and any(mark.covers(marked(document)) for mark in removals),
             )
 
     async def _ends(self, query: dict[str, Any]) -> list[str]:
@@ -309,7 +317,8 @@ async def _headers(collection: Any, keys: Sequence[str]) -> dict[str, bytes]:
     return {row["_id"]: bytes(row["k"]) async for row in rows}
 
 
-def _marked(document: Mapping[str, Any]) -> Batch:
+def marked(document: Mapping[str, Any]) -> Batch:
+    """Return what marks of removals go by."""
     return Batch(
         document["h"],
         collection_of(document["s"]),

@@ -4,11 +4,12 @@ A document: _id host/chain; h, c the same apart; first, last stored number; sett
 counted, batches, events: totals up to the number `counted`; flags; key that signs it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from chassis.mongo import ASCENDING, Database, IndexModel, UpdateOne
+from evidence.heads import Head
 from services.store.domain.chain import Memory
 from services.store.domain.places import chain_key
 
@@ -92,6 +93,25 @@ class Chains:
             {entry["n"]: bytes(entry["hash"]) for entry in row.get("recent", ())},
             max(row.get("settled", 0), row.get("last", 0)),
         )
+
+    async def heads(self) -> AsyncIterator[Head]:
+        """Yield the last batch of every chain, as it was when it was stored."""
+        at = {"$indexOfArray": ["$recent.n", "$last"]}
+        steps: list[dict[str, Any]] = [
+            {"$match": {"last": {"$gt": 0}, "recent": {"$exists": True}}},
+            {"$project": {"h": 1, "c": 1, "last": 1, "recent": 1, "at": at}},
+            {"$match": {"at": {"$gte": 0}}},
+            {
+                "$project": {
+                    "h": 1,
+                    "c": 1,
+                    "last": 1,
+                    "hash": {"$arrayElemAt": ["$recent.hash", "$at"]},
+                }
+            },
+        ]
+        async for row in self._chains.aggregate(steps):
+            yield Head(row["h"], row["c"], row["last"], bytes(row["hash"]).hex())
 
     async def of_hosts(self, host_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """Return host -> its chains' documents, without hashes."""
