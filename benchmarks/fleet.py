@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 
 from benchmarks import sealed
 from benchmarks.backend import Backend
@@ -51,7 +52,8 @@ def measure(hosts: int, rate: float, seconds: float) -> dict[str, float]:
     """Return what a fleet of `hosts`, each with `rate` events a second, met.
 
     accepted: events acknowledged; stored: events the store counts; lost: sent and not stored;
-    p50_ms, p99_ms: from sending a batch to its receipt; rss_mb: of the store at the end.
+    p50_ms, p99_ms: from sending a batch to its receipt; rss_mb: of the store at the end; CPU of
+    mongod and the store for each event, connecting included.
     """
     with Backend() as backend:
         names = [f"fleet-{place:05d}" for place in range(hosts)]
@@ -61,6 +63,7 @@ def measure(hosts: int, rate: float, seconds: float) -> dict[str, float]:
             backend.host(name, chain.public_key)
             keys[name] = chain.key.private_bytes_raw().hex()
         (backend.folder / "keys.json").write_text(json.dumps(keys))
+        began = [_cpu_s(pid) for pid in backend.pids]
         shares = [names[place::_WORKERS] for place in range(_WORKERS)]
         workers = [_worker(backend, share, rate, seconds) for share in shares]
         told: list[dict[str, Any]] = []
@@ -69,6 +72,7 @@ def measure(hosts: int, rate: float, seconds: float) -> dict[str, float]:
             if worker.returncode:
                 raise CannotRun(f"a part of the fleet fell over: {errors[-1000:]}")
             told.append(json.loads(output))
+        cpu = [_cpu_s(pid) - before for pid, before in zip(backend.pids, began, strict=True)]
         latencies = sorted(each for one in told for each in one["latencies_s"])
         sent, accepted = (sum(one[name] for one in told) for name in ("sent", "accepted"))
         stored = backend.event_count()
@@ -80,6 +84,8 @@ def measure(hosts: int, rate: float, seconds: float) -> dict[str, float]:
             "p50_ms": statistics.median(latencies) * 1000,
             "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
             "rss_mb": _rss_mb(backend.pids[1]),
+            "mongod_us_per_event": cpu[0] / sent * 1e6,
+            "store_us_per_event": cpu[1] / sent * 1e6,
         }
 
 
@@ -106,6 +112,12 @@ def _worker(
     process.stdin.close()
     process.stdin = None
     return process
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU that a process has used: Hellos and handshakes are part of what a fleet costs."""
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
 
 
 def _rss_mb(pid: int) -> float:

@@ -25,9 +25,8 @@ class Sharding:
             hello = await self._database.client.admin.command("hello")
             self._is_cluster = is_cluster(hello)
         if self._is_cluster:
-            await self._database.client.admin.command(
-                command_of(self._database.name, collection, key)
-            )
+            command = command_of(self._database.name, collection, key)
+            await self._database.client.admin.command(command)
 
 
 def is_cluster(hello: dict[str, Any]) -> bool:
