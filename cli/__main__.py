@@ -291,6 +291,83 @@ def _filters(query: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _event_options(command: Any) -> Any:
+    """Add the options by which events are chosen."""
+    values: dict[str, Any] = {"multiple": True}
+    for option in (
+        click.option("--host", "host", help="Name or id of a host.", **values),
+        click.option("--herd", "herd", **values),
+        click.option("--since", "from", default="", help="RFC 3339, UTC without a zone."),
+        click.option("--until", "to", default=""),
+        click.option("--around", default="", help="A moment, with --seconds before and after."),
+        click.option("--seconds", type=click.IntRange(1, 86400), default=None),
+        click.option("--kind", "kind", help="E.g. exec, file_change.", **values),
+        click.option("--user", "user", help="Login user, else effective user.", **values),
+        click.option("--effective-user", "effectiveUser", **values),
+        click.option("--service", "service", **values),
+        click.option("--session", "sessionID", type=click.IntRange(0), **values),
+        click.option("--path", "path", help="A changed path.", **values),
+        click.option("--path-prefix", "pathPrefix", **values),
+        click.option("--executable", "processPath", **values),
+        click.option("--exec-id", "execID", **values),
+        click.option("--search", default="", help="Text in the command line."),
+        click.option("--oldest", is_flag=True, help="Oldest first."),
+        click.option("--limit", type=click.IntRange(1, 250), default=50, show_default=True),
+        click.option("--cursor", default="", help="Go on where a page ended."),
+        click.option("--all", "every", is_flag=True, help="Follow all pages."),
+        click.option("--json", "as_json", is_flag=True, help="JSON lines; the same as -o json."),
+    ):
+        command = option(command)
+    return command
+
+
+def _pages(home: Path | None, path: str, columns: tuple[str, ...], query: dict[str, Any]) -> None:
+    from cli.events import print_pages
+
+    form = "json" if query.pop("as_json") else query.pop("output")
+    query.pop("output", None)
+    every = query.pop("every")
+    query["order"] = "oldest" if query.pop("oldest") else ""
+    print_pages(_home(home), path, columns, form, every=every, query=query)
+
+
+@main.command()
+@HOME
+@FORM
+@_event_options
+def events(home: Path | None, **query: Any) -> None:
+    """List events, newest first."""
+    from cli.events import EVENT_COLUMNS
+
+    _pages(home, "nightherd/events", EVENT_COLUMNS, query)
+
+
+@main.command()
+@HOME
+@FORM
+@_event_options
+@click.option("--entry", multiple=True, help="event, activity, alert, gap; default: all.")
+def timeline(home: Path | None, **query: Any) -> None:
+    """Tell events, activities, alerts and gaps in one order, a sentence each."""
+    from cli.events import TIMELINE_COLUMNS
+
+    _pages(home, "nightherd/timeline", TIMELINE_COLUMNS, query)
+
+
+@main.command()
+@HOME
+@click.argument("host")
+@click.argument("exec_id")
+@click.option("--seconds", type=click.IntRange(1, 86400), default=None, help="Before and after.")
+@click.option("--json", "as_json", is_flag=True)
+def tree(home: Path | None, host: str, exec_id: str, seconds: int | None, as_json: bool) -> None:  # noqa: FBT001
+    """Show the processes around EXEC_ID on HOST: above, below, beside it, and what each did."""
+    from cli.events import print_tree
+
+    query = {"host": host, "execID": exec_id, "seconds": seconds}
+    print_tree(_home(home), query, as_json=as_json)
+
+
 @main.command()
 def version() -> None:
     """Print the version."""

@@ -12,9 +12,14 @@ WIDEST = 60
 
 
 def rows(
-    found: Sequence[Mapping[str, Any]], columns: Sequence[str], form: str, total: int = -1
+    found: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    form: str,
+    total: int = -1,
+    *,
+    head: bool = True,
 ) -> None:
-    """Print `found`; `form` is table, json or csv."""
+    """Print `found`; `form` is table, json or csv; `head` false goes on from a page before."""
     if form == "json":
         for row in found:
             print(json.dumps(row, ensure_ascii=True))
@@ -22,10 +27,11 @@ def rows(
     cells = [[_cell(row.get(column)) for column in columns] for row in found]
     if form == "csv":
         writer = csv.writer(sys.stdout)
-        writer.writerow(columns)
+        if head:
+            writer.writerow(columns)
         writer.writerows([[csv_cell(cell) for cell in line] for line in cells])
         return
-    _table(columns, cells)
+    _table(columns, cells, head=head)
     if total > len(found):
         print(f"{len(found)} of {total}; --limit and --offset show others", file=sys.stderr)
 
@@ -40,7 +46,7 @@ def _cell(value: Any) -> str:
     return show(str(value))
 
 
-def _table(columns: Sequence[str], cells: list[list[str]]) -> None:
+def _table(columns: Sequence[str], cells: list[list[str]], *, head: bool) -> None:
     if not cells:
         print("nothing found", file=sys.stderr)
         return
@@ -48,7 +54,8 @@ def _table(columns: Sequence[str], cells: list[list[str]]) -> None:
         min(WIDEST, max(len(line[place]) for line in [list(columns), *cells]))
         for place in range(len(columns))
     ]
-    for line in [[column.upper() for column in columns], *cells]:
+    titles = [[column.upper() for column in columns]] if head else []
+    for line in [*titles, *cells]:
         shown = [
             (cell if len(cell) <= width else cell[: width - 1] + "…").ljust(width)
             for cell, width in zip(line, widths, strict=True)

@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 from cli.homes import Home
@@ -65,6 +66,22 @@ class Gateway:
         content = json.dumps(document).encode()
         with self._answered(f"{self._base}/api/v1/{path}", content) as answer:
             return json.load(answer)
+
+    def pages(
+        self, path: str, *, every: bool, **query: Any
+    ) -> Iterator[tuple[list[dict[str, Any]], str]]:
+        """Yield (rows, cursor of the next page or ""): the first page, or `every` one.
+
+        Raises:
+            RestError: it was refused, or nobody answers.
+        """
+        cursor = str(query.pop("cursor", "") or "")
+        while True:
+            with self.open(path, cursor=cursor, **query) as answer:
+                rows, cursor = json.load(answer), answer.headers.get("Next-Cursor") or ""
+            yield rows, cursor
+            if not every or not cursor:
+                return
 
     def open(self, path: str, **query: Any) -> Any:
         """Open an answer to read from.

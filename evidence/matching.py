@@ -52,8 +52,9 @@ def term_groups(asked: pb.EventFilter) -> list[TermGroup]:
 class Matcher:
     """An `EventFilter`, compiled. Hosts are left out: who reads batches knows their ids."""
 
-    def __init__(self, asked: pb.EventFilter) -> None:
-        """Compile `asked`; it is not read again."""
+    def __init__(self, asked: pb.EventFilter, without: str = "") -> None:
+        """Compile `asked`, which is not read again; events of the kind `without` never match."""
+        self._without = without
         self._herds = frozenset(asked.herds)
         self._timed = asked.HasField("from_time") or asked.HasField("to_time")
         self._from_ns, self._to_ns = -clock.LIMIT, clock.LIMIT
@@ -108,6 +109,8 @@ class Matcher:
             if not self._from_ns <= time_ns <= self._to_ns:
                 return False
         if self._kinds and event.WhichOneof("kind") not in self._kinds:
+            return False
+        if self._without and event.WhichOneof("kind") == self._without:
             return False
         return all(test(event, image) for test in self._event_tests)
 
@@ -170,11 +173,19 @@ def _event_tests(asked: pb.EventFilter) -> Iterator[EventTest]:
         yield lambda event, image: not services.isdisjoint(services_of(event, image))
     if asked.paths:
         paths = frozenset(asked.paths)
-        yield lambda event, _: any(show(c.path) in paths for c in event.file_change.changes)
+        yield (
+            lambda event, _: (
+                event.HasField("file_change")
+                and any(show(c.path) in paths for c in event.file_change.changes)
+            )
+        )
     if asked.path_prefixes:
         begin = tuple(asked.path_prefixes)
-        yield lambda event, _: any(
-            show(c.path).startswith(begin) for c in event.file_change.changes
+        yield (
+            lambda event, _: (
+                event.HasField("file_change")
+                and any(show(c.path).startswith(begin) for c in event.file_change.changes)
+            )
         )
 
 

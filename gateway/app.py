@@ -11,6 +11,7 @@ from gateway.repository import Repository
 from gateway.routes import (
     authenticate,
     erasures,
+    events,
     evidence,
     exports,
     findings,
@@ -29,6 +30,7 @@ ROUTERS = (
     host_profiles.router,
     evidence.router,
     erasures.router,
+    events.router,
     exports.router,
     mgmt.router,
     meta.router,

@@ -195,6 +195,15 @@ GAP: tuple[Field, ...] = (
 
 EVENT: tuple[Field, ...] = event_rows.EVENT
 
+TIMELINE: tuple[Field, ...] = (
+    ("time", "time", "when"),
+    ("entry", "str", "event, activity, alert or gap"),
+    ("hostname", "str", "host it happened on"),
+    ("hostID", "str", "identifies the host"),
+    ("sentence", "str", "what happened, in one sentence"),
+    ("item", "object", "the row of the event, activity, alert or gap"),
+)
+
 DEED: tuple[Field, ...] = (
     ("time", "time", "when"),
     ("username", "str", "who, as they said"),
@@ -247,6 +256,18 @@ def rows(fields: Iterable[Field], *, paged: bool = True) -> dict[str, Any]:
         count = {"schema": {"type": "integer"}, "description": "how many rows match in all"}
         answer["headers"] = {"Total-Count": count}
     return {"responses": {"200": answer}}
+
+
+def pages(fields: Iterable[Field]) -> dict[str, Any]:
+    """Return the OpenAPI description of an answer of rows that is paged by a cursor."""
+    described = rows(fields, paged=False)
+    described["responses"]["200"]["headers"] = {
+        "Next-Cursor": {
+            "schema": {"type": "string"},
+            "description": "`cursor` of the next page; absent: there is no more now",
+        }
+    }
+    return described
 
 
 def one(fields: Iterable[Field]) -> dict[str, Any]:

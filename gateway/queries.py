@@ -25,8 +25,9 @@ PAGING = ("offset", "limit", "search", "sort", "reverse", "collections", "accoun
 # Tolerated on every call: other clients add it, and it means nothing here.
 EVERYWHERE = ("project",)
 _DIGITS = re.compile("[0-9]{1,20}")
-_NUMBERS, _FLAGS, _TIMES = ("offset", "limit"), ("reverse", "interactive", "raw"), ("from", "to")
-_SINGLE = ("search", "sort", "host", "time")
+_NUMBERS = ("offset", "limit", "top", "slice", "seconds")
+_FLAGS, _TIMES = ("reverse", "interactive", "raw"), ("from", "to", "around")
+_SINGLE = ("search", "sort", "time", "cursor", "order")
 
 
 @dataclass(frozen=True, slots=True)

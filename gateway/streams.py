@@ -118,7 +118,11 @@ def _safe_cell(value: Any) -> str:
     return _cell(value) if isinstance(value, int | float) else csv_cell(_cell(value))
 
 
-def json_answer(rows: Any, total: int | None = None, status: int = 200) -> Response:
-    """Return a JSON answer; `total` goes into Total-Count, by which clients page."""
+def json_answer(
+    rows: Any, total: int | None = None, status: int = 200, cursor: str = ""
+) -> Response:
+    """Return a JSON answer; clients page by `total` (Total-Count) or `cursor` (Next-Cursor)."""
     headers = {} if total is None else {"Total-Count": str(total)}
+    if cursor:
+        headers["Next-Cursor"] = cursor
     return Response(orjson.dumps(rows), status, headers, "application/json")

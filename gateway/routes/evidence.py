@@ -25,7 +25,7 @@ router = APIRouter(prefix="/nightherd", tags=["nightherd"], dependencies=[Depend
 
 HOST_QUERY = ("offset", "limit", "search", "host", "hostname", "herd", "fields")
 GAP_QUERY = ("offset", "limit", "host", "hostname", "from", "to", "fields")
-EVENT_QUERY = ("host", "from", "to")
+BATCH_QUERY = ("host", "from", "to")
 HEAD = re.compile(r"([0-9a-f]{32}):([0-9]{1,15}):([0-9a-f]{64})")
 CUSTODY_QUERY = ("from", "to", "head")
 
@@ -112,17 +112,17 @@ async def host_id_of(peers: Peers, host: str) -> str:
 
 
 @router.get(
-    "/events",
-    openapi_extra=queries.parameters(EVENT_QUERY, fields.file((), "application/x-ndjson")),
+    "/batches",
+    openapi_extra=queries.parameters(BATCH_QUERY, fields.file((), "application/x-ndjson")),
 )
-async def stream_events(request: Request) -> Response:
+async def stream_batches(request: Request) -> Response:
     """Return the stored events of one host as JSON lines, one batch a line, in chain order.
 
     Each line has the facts of the batch's header, its images, and its events; an event's `actor`
     is a place in `images`.
     """
     peers: Peers = request.app.state.peers
-    question = queries.read(request, EVENT_QUERY)
+    question = queries.read(request, BATCH_QUERY)
     host_id = await host_id_of(peers, question.last("host"))
     asked = pb.StreamEventsRequest(
         host_id=host_id, from_time=question.time("from"), to_time=question.time("to")

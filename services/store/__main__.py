@@ -37,6 +37,8 @@ from services.store.search import Search
 from services.store.servicer import Servicer
 from services.store.settings import Settings
 from services.store.summary import Summary
+from services.store.timeline import Timeline
+from services.store.trees import Trees
 
 
 async def serve(settings: Settings) -> None:
@@ -65,7 +67,12 @@ async def serve(settings: Settings) -> None:
                 Receiving(appender, chains, hosts, aside),
                 findings,
                 Questions(batches, chains, hosts, findings, aside, removals),
-                Events(search, Summary(search, batches, candidates, counts)),
+                Events(
+                    search,
+                    Summary(search, batches, candidates, counts),
+                    Timeline(search, findings, hosts),
+                    Trees(search, batches, candidates),
+                ),
                 Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
                 Erasing(eraser, hosts, aside),
             )

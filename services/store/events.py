@@ -5,14 +5,17 @@ from services.store.domain.paging import position_of
 from services.store.repository.filters import bounds
 from services.store.search import Search
 from services.store.summary import Summary
+from services.store.timeline import Timeline
+from services.store.trees import Trees
 
 
 class Events:
     """Reads; changes nothing."""
 
-    def __init__(self, search: Search, summary: Summary) -> None:
+    def __init__(self, search: Search, summary: Summary, timeline: Timeline, trees: Trees) -> None:
         """Read with these."""
         self._search, self._summary = search, summary
+        self._timeline, self._trees = timeline, trees
 
     async def search(self, asked: pb.SearchEventsRequest) -> pb.SearchEventsResponse:
         """Return a page of events."""
@@ -29,3 +32,12 @@ class Events:
     async def summarise(self, asked: pb.SummariseEventsRequest) -> pb.SummariseEventsResponse:
         """Return how many events match."""
         return await self._summary.answer(asked)
+
+    async def timeline(self, asked: pb.GetTimelineRequest) -> pb.GetTimelineResponse:
+        """Return a page of a timeline."""
+        _, limit = bounds(0, asked.limit)
+        return await self._timeline.page(asked, position_of(asked.cursor), limit)
+
+    async def tree(self, asked: pb.GetProcessTreeRequest) -> pb.GetProcessTreeResponse:
+        """Return the processes around one."""
+        return await self._trees.around(asked)

@@ -69,15 +69,21 @@ class Search:
         )
 
     async def page(
-        self, asked: pb.EventFilter, after: Position | None, limit: int, *, ascending: bool
+        self,
+        asked: pb.EventFilter,
+        after: Position | None,
+        limit: int,
+        *,
+        ascending: bool,
+        without: str = "",
     ) -> Page[Hit]:
-        """Return the events behind `after`, at most `limit`.
+        """Return the events behind `after`, at most `limit`, none of the kind `without`.
 
         Raises:
             QueryError: the filter cannot be asked for.
         """
         wanted = _behind(await self.wanted(asked), after, ascending=ascending)
-        matcher = Matcher(asked)
+        matcher = Matcher(asked, without)
         collector: Collector[Hit] = Collector(limit, ascending, after)
         start = wanted.from_ns if ascending else wanted.to_ns
         deadline = time.monotonic() + MOST_S
@@ -201,4 +207,5 @@ def _record(hit: Hit, host: dict[str, Any]) -> pb.EventRecord:
         image=hit.image,
         event=hit.event,
         batch_hash=hit.header_hash,
+        batch_id=hit.position.key,
     )

@@ -154,6 +154,20 @@ class Servicer(StoreServiceServicer):
         async with mongo_errors():
             return await self._erasing.erase(request)
 
+    async def GetTimeline(
+        self, request: pb.GetTimelineRequest, context: Any
+    ) -> pb.GetTimelineResponse:
+        """Return events, activities, alerts and gaps as one list."""
+        async with mongo_errors():
+            return await self._events.timeline(request)
+
+    async def GetProcessTree(
+        self, request: pb.GetProcessTreeRequest, context: Any
+    ) -> pb.GetProcessTreeResponse:
+        """Return the processes around one."""
+        async with mongo_errors():
+            return await self._events.tree(request)
+
     async def VerifyCustody(
         self, request: pb.VerifyCustodyRequest, context: Any
     ) -> pb.VerifyCustodyResponse:

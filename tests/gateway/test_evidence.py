@@ -100,8 +100,8 @@ async def test_custody_names_the_head_by_which_an_export_can_be_checked(api, hos
 
 async def test_custody_of_nobody_and_of_an_ambiguous_name_are_refused_clearly(api, backend):
     assert (await api.get("/nightherd/custody/nobody")).status_code == 404
-    assert (await api.get("/nightherd/events", host="nobody")).status_code == 404
-    assert (await api.get("/nightherd/events")).status_code == 400
+    assert (await api.get("/nightherd/batches", host="nobody")).status_code == 404
+    assert (await api.get("/nightherd/batches")).status_code == 400
     name = f"twin-{secrets.token_hex(3)}"
     ids = [secrets.token_hex(16) for _ in range(2)]
     for host_id in ids:
@@ -126,7 +126,7 @@ async def test_a_host_that_takes_anothers_id_as_its_name_does_not_take_its_place
 async def test_events_come_as_json_lines_with_what_the_header_says(api, host):
     host_id, _, chain = host
     async with api.client.stream(
-        "GET", "/nightherd/events", params={"host": host_id}, auth=ADMIN
+        "GET", "/nightherd/batches", params={"host": host_id}, auth=ADMIN
     ) as answer:
         assert answer.headers["Content-Type"] == "application/x-ndjson"
         lines = [json.loads(line) async for line in answer.aiter_lines()]

@@ -106,7 +106,7 @@ async def test_services_that_do_not_answer_are_named_and_may_be_asked_again(star
         for path, peer in (
             ("/forensic/activities", "store"),
             ("/forensic/activities/download", "store"),
-            ("/nightherd/events?host=x", "store"),
+            ("/nightherd/batches?host=x", "store"),
             ("/profiles/service", "modeler"),
             ("/profiles/service/download", "modeler"),
         ):

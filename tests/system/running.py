@@ -144,7 +144,7 @@ class Running:
     def events(self, **query) -> list[tuple[dict, dict | None]]:
         """Every stored event of this host with its image."""
         found = []
-        with self.open("nightherd/events", host=self.host_id(), **query) as answer:
+        with self.open("nightherd/batches", host=self.host_id(), **query) as answer:
             for line in answer:
                 batch = json.loads(line)
                 for event in batch["events"]:

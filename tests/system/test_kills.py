@@ -66,7 +66,7 @@ def result(running: Running) -> dict:
             (d["_id"] if isinstance(d["_id"], str) else str(d["_id"]))
             for d in client["nightherd_modeler"]["behaviours"].find({}, {"_id": True})
         )
-    with running.open("nightherd/events", host=HOST) as answer:
+    with running.open("nightherd/batches", host=HOST) as answer:
         bodies = [json.loads(line) for line in answer]
     kinds = Counter(
         next(k for k in ("exec", "fileChange") if k in event)

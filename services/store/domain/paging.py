@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from chassis.errors import InvalidArgumentError
 
-_TEXT = re.compile(r"(-?[0-9]{1,19})\.([0-9]{1,10})\.([0-9A-Za-z:/_~-]{0,300})")
+_TEXT = re.compile(r"(-?[0-9]{1,19})\.([0-9]{1,10})\.([0-9A-Za-z:./_~-]{0,400})")
 LAST_KEY = "~"
 """Sorts behind every key."""
 

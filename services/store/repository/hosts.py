@@ -85,7 +85,11 @@ class Hosts:
             [IndexModel([("lower_name", ASCENDING)]), IndexModel([("herd", ASCENDING)])]
         )
         await self._gaps.create_indexes(
-            [IndexModel([("h", ASCENDING), ("t1", DESCENDING)]), IndexModel([("t1", DESCENDING)])]
+            [
+                IndexModel([("h", ASCENDING), ("t1", DESCENDING)]),
+                IndexModel([("t1", DESCENDING)]),
+                IndexModel([("t0", ASCENDING), ("_id", ASCENDING)]),
+            ]
         )
 
     async def update(self, heard: Sequence[Heard], gaps: Sequence[FoundGap]) -> None:
@@ -175,6 +179,13 @@ class Hosts:
         rows = self._gaps.find(query).sort([("t1", -1), ("_id", 1)])
         page = await rows.skip(offset).limit(limit).to_list(None)
         return page, await self._gaps.count_documents(query)
+
+    async def gaps_in_order(
+        self, query: dict[str, Any], sort: list[tuple[str, int]], limit: int
+    ) -> list[dict[str, Any]]:
+        """Return the first gaps that match, in an order."""
+        found: list[dict[str, Any]] = await self._gaps.find(query).sort(sort).to_list(limit)
+        return found
 
     async def gap_counts(self, host_ids: Sequence[str]) -> dict[str, int]:
         """Return host -> how many gaps are known."""

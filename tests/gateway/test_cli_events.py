@@ -1,0 +1,78 @@
+"""`nightherd events|timeline|tree` asks the real gateway."""
+
+import asyncio
+import json
+import secrets
+
+import pytest
+from click.testing import CliRunner
+
+from chassis import clock
+from cli.__main__ import main
+from tests.builders import T0, a_body, a_chain, a_person, an_event, an_image, changes, exec_id
+from tests.gateway.conftest import PASSWORD
+from tests.services_client import STORE
+
+
+@pytest.fixture
+def ask(api, certificates, tmp_path):
+    (tmp_path / "state").mkdir()
+    env = {
+        "NIGHTHERD_ADMIN_PASSWORD": PASSWORD,
+        "NIGHTHERD_CA": str(certificates / "gateway" / "ca.pem"),
+    }
+    from cli.homes import Home
+
+    state = Home(tmp_path).state
+    state.mkdir(exist_ok=True, parents=True)
+    (state / "port").write_text(str(api.port))
+
+    async def run(*arguments, status=0):
+        words = [arguments[0], "--home", str(tmp_path), *arguments[1:]]
+        result = await asyncio.to_thread(CliRunner().invoke, main, words, env=env)
+        assert result.exit_code == status, result.output
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+async def host(backend):
+    host_id = secrets.token_hex(16)
+    person = a_person("/usr/sbin/adduser", ["adduser", b"z\x1b"], pid=600, exec_id=exec_id(600))
+    child = an_image("/bin/cp", pid=700, parent_exec_id=exec_id(600))
+    body = a_body(
+        (an_image(), an_event(time_ns=T0)),
+        (person, an_event(time_ns=T0 + clock.NS)),
+        (child, an_event(time_ns=T0 + 2 * clock.NS, file_change=changes(b"/etc/passwd"))),
+    )
+    await backend.deliver(a_chain([body], host_id=host_id), host_id, to=(STORE,))
+    return host_id
+
+
+async def test_all_pages_are_followed_as_json_lines(ask, host):
+    said = await ask("events", "--host", host, "--limit", "1", "--all", "--json")
+    rows = [json.loads(line) for line in said.splitlines()]
+    assert [row["pid"] for row in rows] == [700, 600, 500]
+    said = await ask("events", "--host", host, "--user", "alice", "--oldest", "-o", "csv")
+    assert "adduser z\\x1b" in said
+    assert len(said.splitlines()) == 2
+
+
+async def test_the_timeline_is_told_in_sentences(ask, host):
+    said = await ask("timeline", "--host", host, "--since", clock.rfc3339(T0 + 1))
+    assert "ran cp, which changed /etc/passwd" in said
+    assert "\x1b" not in said
+
+
+async def test_the_tree_shows_children_below_their_parents(ask, host):
+    lines = (await ask("tree", host, exec_id(600))).splitlines()
+    assert lines[0].startswith("* 600 adduser")
+    assert lines[1].startswith("    700 /bin/cp")
+    assert lines[2].strip() == "-> /etc/passwd"
+    assert json.loads(await ask("tree", host, exec_id(600), "--json"))["complete"]
+
+
+async def test_what_cannot_be_asked_fails_with_the_reason(ask, host):
+    await ask("events", "--kind", "nonsense", status=4)
+    await ask("tree", host, "nobody", status=4)
