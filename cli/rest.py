@@ -48,7 +48,7 @@ class Gateway:
         except OSError as error:
             raise RestError(f"{ca}: {error.strerror} (set NIGHTHERD_CA)") from None
 
-    def get(self, path: str, **query: Any) -> tuple[Any, int]:
+    def get(self, path: str, /, **query: Any) -> tuple[Any, int]:
         """Return the JSON answer and Total-Count (-1 when there is none).
 
         Raises:
@@ -68,7 +68,7 @@ class Gateway:
             return json.load(answer)
 
     def pages(
-        self, path: str, *, every: bool, **query: Any
+        self, path: str, /, *, every: bool, **query: Any
     ) -> Iterator[tuple[list[dict[str, Any]], str]]:
         """Yield (rows, cursor of the next page or ""): the first page, or `every` one.
 
@@ -83,7 +83,7 @@ class Gateway:
             if not every or not cursor:
                 return
 
-    def open(self, path: str, **query: Any) -> Any:
+    def open(self, path: str, /, **query: Any) -> Any:
         """Open an answer to read from.
 
         Raises:
