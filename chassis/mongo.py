@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bson import Binary
+from bson import Binary, decode
+from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo import (
     ASCENDING,
@@ -41,13 +43,17 @@ __all__ = [
     "DuplicateKeyError",
     "IndexModel",
     "InsertOne",
+    "InvalidBSON",
     "InvalidURI",
     "PyMongoError",
+    "RawBSONDocument",
     "ReturnDocument",
     "UpdateOne",
     "WriteConcern",
     "connect",
+    "decode",
     "mongo_errors",
+    "raw",
     "reachable",
     "until_reachable",
 ]
@@ -76,6 +82,12 @@ def connect(url: str) -> "Client[Any]":
         socketTimeoutMS=SOCKET_MS,
         appname="nightherd",
     )
+
+
+def raw(collection: "Collection[Any]") -> "Collection[Any]":
+    """Return `collection`, of which documents are read as the bytes they are."""
+    options = collection.codec_options._replace(document_class=RawBSONDocument)
+    return collection.with_options(codec_options=options)
 
 
 async def reachable(client: "Client[Any]") -> bool:

@@ -208,6 +208,45 @@ def erase(home: Path | None, **wanted: str) -> None:
     print(f"host {gone['hostID']}: {gone['batches']} batches, {gone['events']} events removed")
 
 
+@main.group()
+def backup() -> None:
+    """Back up the databases, restore them, check a backup (docs/how-to/back-up.md)."""
+
+
+BACKUP = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+
+
+@backup.command("create")
+@HOME
+@BACKUP
+@click.option("--with-keys", is_flag=True, help="Also the authority and the first password.")
+def backup_create(home: Path | None, folder: Path, with_keys: bool) -> None:  # noqa: FBT001
+    """Write a backup to FOLDER, which must not exist; everything may run meanwhile."""
+    from cli.backup.commands import run_create
+
+    sys.exit(run_create(_home(home), folder.absolute(), with_keys=with_keys))
+
+
+@backup.command("restore")
+@HOME
+@BACKUP
+@click.option("--with-keys", is_flag=True, help="Also the keys that are in it.")
+def backup_restore(home: Path | None, folder: Path, with_keys: bool) -> None:  # noqa: FBT001
+    """Restore FOLDER into an empty MongoDB, with Nightherd stopped."""
+    from cli.backup.commands import run_restore
+
+    sys.exit(run_restore(_home(home), folder.absolute(), with_keys=with_keys))
+
+
+@backup.command("verify")
+@BACKUP
+def backup_verify(folder: Path) -> None:
+    """Check FOLDER without asking anybody: its files, and the chains in them. Status 1: broken."""
+    from cli.backup.commands import run_verify
+
+    sys.exit(run_verify(folder.absolute()))
+
+
 @main.command("verify-heads")
 @HOME
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))

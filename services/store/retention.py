@@ -10,10 +10,11 @@ import structlog
 
 from chassis import clock
 from chassis.mongo import PyMongoError
+from evidence.removals import Removal
 from nightherd.event.v1.event_pb2 import Gap
 from services.store.domain import removals as domain
 from services.store.domain.places import BODIES, PREFIX
-from services.store.domain.removals import Removal, Sum
+from services.store.domain.removals import Sum
 from services.store.repository.hosts import FoundGap, Hosts
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals

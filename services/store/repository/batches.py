@@ -17,6 +17,7 @@ from typing import Any
 from chassis import clock
 from chassis.mongo import ASCENDING, DESCENDING, Binary, BulkWriteError, Database
 from delivery.checks import Checked
+from evidence.removals import Batch, Removal
 from nightherd.event.v1 import delivery_pb2 as delivery
 from services.store.domain.chain import Place
 from services.store.domain.custody import Stored
@@ -28,7 +29,6 @@ from services.store.domain.places import (
     collection_of,
     fork_key,
 )
-from services.store.domain.removals import Batch, Removal
 from services.store.repository.candidates import INDEXES, WIDE_NS
 from services.store.repository.counts import values_of
 from services.store.repository.days import Day, Days

@@ -9,25 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from chassis.mongo import ASCENDING, Database, IndexModel, ReturnDocument
+from evidence.removals import CONDITIONS, Removal, of_document
 from services.store.domain.places import BODIES, PREFIX, bodies_of
-from services.store.domain.removals import AUTHORITY, Removal, Sum
+from services.store.domain.removals import AUTHORITY, Sum
 
 PART = 1000
 """Bodies removed at once."""
 EVENT_BYTES = 150
 """Bytes an event of a batch whose body's size was not noted."""
 VIEWS = {"activity": "activities", "alert": "alerts"}
-_CONDITIONS = {
-    "host": "host_id",
-    "day": "day",
-    "sealed_to": "sealed_to_ns",
-    "from": "from_ns",
-    "to": "to_ns",
-    "received_before": "received_before_ns",
-    "who": "who",
-    "reason": "reason",
-    "why": "why",
-}
 
 
 def _headers(removal: Removal) -> dict[str, Any]:
@@ -60,7 +50,7 @@ class Removals:
 
         Returns the mark as it stands: as wide as it was under the same id before, or wider.
         """
-        change = {name: getattr(removal, field) for name, field in _CONDITIONS.items()}
+        change = {name: getattr(removal, field) for name, field in CONDITIONS.items()}
         # What an earlier run removed under the same mark stays accounted for.
         widest = {
             name: change.pop(name)
@@ -73,7 +63,7 @@ class Removals:
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
-        return _removal(row)
+        return of_document(row)
 
     async def end(self, removal: Removal) -> None:
         """Note that all of it is gone."""
@@ -99,17 +89,17 @@ class Removals:
     async def find(self, removal_id: str) -> tuple[Removal, bool] | None:
         """Return a mark and whether it is done."""
         row = await self._marks.find_one({"_id": removal_id})
-        return None if row is None else (_removal(row), row["done"])
+        return None if row is None else (of_document(row), row["done"])
 
     async def of_host(self, host_id: str) -> list[Removal]:
         """Return the marks that may account for bodies of a host."""
         query = {"host": {"$in": ["", host_id]}}
-        return [_removal(row) async for row in self._marks.find(query)]
+        return [of_document(row) async for row in self._marks.find(query)]
 
     async def undone(self) -> list[Removal]:
         """Return what was begun and did not end."""
         query = {"done": False, "host": {"$exists": True}}
-        return [_removal(row) async for row in self._marks.find(query)]
+        return [of_document(row) async for row in self._marks.find(query)]
 
     async def body_days(self) -> list[str]:
         """Names of the collections of bodies, oldest first."""
@@ -226,8 +216,3 @@ class OldFindings:
 
 
 _SIZE = {"$ifNull": ["$z", {"$multiply": ["$e", EVENT_BYTES]}]}
-
-
-def _removal(row: dict[str, Any]) -> Removal:
-    fields: dict[str, Any] = {field: row.get(name) for name, field in _CONDITIONS.items()}
-    return Removal(removal_id=row["_id"], **fields)

@@ -1,0 +1,1 @@
+"""`nightherd backup`: the databases as files, and back."""
