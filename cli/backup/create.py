@@ -20,7 +20,7 @@ from cli.backup import keys
 from cli.backup.folder import PROGRAMS, BackupError, Dumped, Manifest, Writer, file_of
 from cli.homes import Home
 
-LEFT_OUT = ("leases", "walks", "restoring")
+LEFT_OUT = ("leases", "locks", "walks", "restoring")
 """What belongs to running programs: who does what now, and how far a walk came."""
 _ORDER = ("batches_", "days", "bodies_", "removals")
 TELL_EVERY = 100_000

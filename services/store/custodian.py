@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from chassis import clock
 from chassis.mongo import PyMongoError
+from evidence.removals import Removal
 from nightherd.detector.v1 import finding_pb2
 from nightherd.event.v1 import delivery_pb2 as delivery
 from services.store.domain import own_findings
@@ -23,7 +26,9 @@ from services.store.repository.removals import Removals
 log = structlog.get_logger()
 TASK = "custody"
 CHAINS_AT_ONCE = 50
-BATCHES_AT_ONCE = 8
+BATCHES_AT_ONCE = 16
+BATCH_BYTES = 4096
+"""What reading any batch costs beside its body: many small ones are not read faster than few."""
 MEGABYTE = 1 << 20
 
 
@@ -105,29 +110,23 @@ class Custodian:
             await asyncio.sleep(size / pace.bytes_per_s)
 
     async def scrub_some(self, round_s: float = 0) -> int | None:
-        """Read the next few bodies; return their bytes, None at the end of a round."""
+        """Read the next few bodies; return what it cost in bytes, None at the end of a round."""
         rows = await self._custody.next_to_scrub(BATCHES_AT_ONCE, round_s)
         if not rows:
             return None
-        size = 0
         joined = await self._batches.joined([row for _, row in rows])
-        for (day, row), (_, body) in zip(rows, joined, strict=True):
-            size += len(body) or len(row["k"])
-            await self._scrub(day, row, body)
+        opened = await asyncio.to_thread(_scrubbed, joined)
+        # Asked after bodies were looked for: a mark is written before its bodies go.
+        hosts = {row["h"] for (_, row), found in zip(rows, opened, strict=True) if found is None}
+        removals = {host: await self._removals.of_host(host) for host in hosts}
+        for (day, row), found in zip(rows, opened, strict=True):
+            judged = _missing(row, removals[row["h"]]) if found is None else found
+            if judged is not None:
+                await self._judge(day, row, judged)
         await self._custody.note_scrubbed(rows[-1][0], rows[-1][1]["_id"])
-        return size
+        return sum(len(body) + BATCH_BYTES for _, body in joined)
 
-    async def _scrub(self, day: str, row: Row, body: bytes) -> None:
-        if not body:
-            # Asked after the body was looked for: the mark is written before it goes.
-            removals = await self._removals.of_host(row["h"])
-            mark = marked(row)
-            unknown = delivery.BatchHeader.FromString(row["k"]).body_format != 1
-            if unknown or any(removal.covers(mark) for removal in removals):
-                return
-            found = Scrubbed("its body is not there, and nothing says that it was removed")
-        else:
-            found = await asyncio.to_thread(scrub, bytes(row["k"]), body)
+    async def _judge(self, day: str, row: Row, found: Scrubbed) -> None:
         place = own_findings.Place(row["h"], row["d"], row["c"], row["n"])
         if found.broken:
             await self._found([own_findings.broken(place, row["s"], found.broken)])
@@ -142,3 +141,20 @@ class Custodian:
         for finding in findings:
             log.error("custody", host=finding.host_id, found=finding.alert.message)
         await self._findings.record(findings)
+
+
+def _scrubbed(joined: list[tuple[Row, bytes]]) -> list[Scrubbed | None]:
+    """Open some batches; None for one without body."""
+    return [scrub(bytes(row["k"]), body) if body else None for row, body in joined]
+
+
+def _missing(row: Row, removals: Sequence[Removal]) -> Scrubbed | None:
+    """Return what a body that is not there means; None: it is no wonder."""
+    try:
+        unknown = delivery.BatchHeader.FromString(row["k"]).body_format != 1
+    except DecodeError:
+        return Scrubbed("its header cannot be read")
+    mark = marked(row)
+    if unknown or any(removal.covers(mark) for removal in removals):
+        return None
+    return Scrubbed("its body is not there, and nothing says that it was removed")

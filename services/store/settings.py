@@ -56,7 +56,8 @@ class Settings(MongoSettings):
         default=1.0,
         ge=0,
         le=10_000,
-        description="megabytes of bodies compared with their hashes each second; 0: none",
+        description="megabytes of bodies compared with their hashes each second (4 KiB "
+        "more for each batch); 0: none",
     )
     heads_file: Path | None = Field(
         default=None,

@@ -108,6 +108,19 @@ async def test_a_body_that_is_gone_without_a_mark_is_found(store, tls):
     assert "nothing says that it was removed" in (await alerts(store))["custodyBroken"][1]
 
 
+async def test_a_header_that_cannot_be_read_does_not_stop_the_round(store, tls):
+    await deliver(store.address, tls.host(), a_chain([None] * 40), HOST)
+    headers, bodies = await day_of(store), await day_of(store, "bodies_")
+    await headers.update_many({"n": {"$in": [1, 2]}}, {"$set": {"k": b"\xff"}})
+    await bodies.delete_one({"_id": (await headers.find_one({"n": 1}))["_id"]})
+    await bodies.update_one(
+        {"_id": (await headers.find_one({"n": 39}))["_id"]}, {"$set": {"b": b""}}
+    )
+    await scrub_all(store.database)
+    count, _ = (await alerts(store))["custodyBroken"]
+    assert count == 3
+
+
 async def test_bodies_that_were_erased_raise_nothing(store, tls):
     await deliver(store.address, tls.host(), a_chain([None] * 3), HOST)
     await store.stub.EraseEvidence(
