@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 FACTS_S = 300.0
 PACKAGES_S = 20.0
-DAMAGE_S = 5.0
+NEWS_S = 5.0
 MOST_ASKED, MOST_PATH_BYTES = 1000, 4096
 """Of the paths that a receiver wants to have watched."""
 PATIENCE_S = (2.0, 5.0, 15.0)
@@ -50,6 +50,7 @@ class Care:
         self._passed = self._fallen = False
         self._wanted: str = settings.level
         self._missing: list[str] = []
+        self._not_seen: list[str] = []
         self._canaries = settings.dir / "canary"
         self._cost = cost
 
@@ -63,7 +64,7 @@ class Care:
             )
             tasks.create_task(self._every(FACTS_S, self._tell_facts))
             tasks.create_task(self._every(PACKAGES_S, self._read_packages))
-            tasks.create_task(self._every(DAMAGE_S, self._tell_damage, at_once=True))
+            tasks.create_task(self._every(NEWS_S, self._tell_news, at_once=True))
             tasks.create_task(self._every(self._settings.status_seconds, self._running))
 
     async def _every(
@@ -92,8 +93,10 @@ class Care:
         """Learn which package owns what, when a package manager changed it."""
         await asyncio.to_thread(self._pipeline.identifier.images.owners.refresh)
 
-    def _tell_damage(self) -> None:
-        """Say which batches of the spool cannot be read any more."""
+    def _tell_news(self) -> None:
+        """Say which batches of the spool cannot be read any more, and what is not seen any more."""
+        if self._pipeline.sensors.sentences() != self._not_seen:
+            self.tell_status(_Status.STATE_RUNNING)
         now = clock.boot_ns()
         for first, last in self._spool.take_damage():
             detail = f"Batches {first} to {last} of the spool are damaged."
@@ -108,10 +111,11 @@ class Care:
     def tell_status(self, state: "_Status.State.ValueType", *, urgent: bool = True) -> None:
         """Say how the agent fares."""
         sensors = self._pipeline.sensors
+        self._not_seen = sensors.sentences()
         status = _Status(
             state=state,
             level=_LEVELS[sensors.level],
-            not_seen=sensors.not_seen,
+            not_seen=self._not_seen,
             agent_version=self._version,
             self_test_passed=self._passed,
         )

@@ -289,6 +289,43 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
             assert event.attribution == events.ATTRIBUTION_INFERRED
 
 
+async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
+    receiver = Receiver()
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start()
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(lambda: receiver.batches, 40)
+            (agent.watched / "config").write_text("x")
+            await run("mount", "-t", "tmpfs", "none", str(agent.watched))
+            try:
+                file = agent.watched / "on-the-new-one"
+
+                async def told_of_it() -> bool:
+                    await run("/bin/sh", "-c", f"echo x > {file}")
+                    await asyncio.sleep(0.3)
+                    return bool(changed(receiver, file))
+
+                async with asyncio.timeout(20):
+                    while not await told_of_it():
+                        pass
+                image, event = changed(receiver, file)[0]
+                assert event.attribution == events.ATTRIBUTION_EXACT
+                assert image.arguments[0] == b"/bin/sh"
+            finally:
+                await run("umount", str(agent.watched))
+            other = tmp_path / "other"
+            other.write_text("y")
+            await run("mount", "--bind", str(other), str(agent.watched / "config"))
+            try:
+                await receiver.until(
+                    lambda: any("mounted over it" in s for s in statuses(receiver)[-1].not_seen)
+                )
+            finally:
+                await run("umount", str(agent.watched / "config"))
+            await receiver.until(lambda: not statuses(receiver)[-1].not_seen)
+
+
 def _metrics(port: int) -> dict[str, float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
