@@ -178,7 +178,7 @@ class AuditSensor:
         if self.is_daemon or status.daemon_pid:
             self._vacant_since_ns = None
             if not self.is_daemon:
-                self._patience_ns = _PATIENCE_NS if _is_auditd(status.daemon_pid) else 0
+                self._patience_ns = _PATIENCE_NS if is_auditd(status.daemon_pid) else 0
                 losses += self._look_at_rules(self._control, status, now_ns)
         elif self._vacant_since_ns is None:
             self._vacant_since_ns = now_ns
@@ -251,7 +251,8 @@ class AuditSensor:
             self._socket = self._control = None
 
 
-def _is_auditd(pid: int) -> bool:
+def is_auditd(pid: int) -> bool:
+    """Whether a process is auditd, and not another agent."""
     try:
         return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip() == (
             _AUDITD

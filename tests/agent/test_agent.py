@@ -33,6 +33,8 @@ class Agent:
         self._folder, self._tls, self._port = folder, tls, port
         self._more: dict[str, str] = {}
         self.process: asyncio.subprocess.Process | None = None
+        self.begin: list[str] = []
+        """What the command begins with: who runs the agent as somebody else."""
         self.watched = folder / "watched"
         self.watched.mkdir()
 
@@ -56,7 +58,14 @@ class Agent:
 
     async def _run(self, *arguments, **options):
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", *arguments, env=self._environment(), cwd=ROOT, **options
+            *self.begin,
+            sys.executable,
+            "-m",
+            "agent",
+            *arguments,
+            env=self._environment(),
+            cwd=ROOT,
+            **options,
         )
 
     async def start(self, **settings) -> None:
