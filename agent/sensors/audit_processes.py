@@ -13,6 +13,8 @@ from agent.sensors.audit_calls import exec_of
 from agent.sensors.records import UNKNOWN_STATUS, AuditRecord, ProcessRecord, Record
 
 _LOOK_EVERY_NS: Final = 1_000_000_000
+_WAIT_NS: Final = 100_000_000
+"""Records of one event come together; a lone one must not hold up what comes after."""
 _TICK_NS: Final = 2 * proc_files.NS_PER_TICK
 """Records bear times as coarse as the kernel's tick."""
 _OF_CALLS: Final = frozenset(
@@ -25,7 +27,7 @@ class AuditedProcesses:
 
     def __init__(self) -> None:
         """Look at who lives now."""
-        self._assembler = Assembler()
+        self._assembler = Assembler(wait_ns=_WAIT_NS)
         self._living: dict[int, ProcessRecord | None] = dict.fromkeys(_pids())
         """Pid -> its last execution; None for one that was there before."""
         self._looked_ns = 0

@@ -257,10 +257,16 @@ def test_an_auditd_that_starts_later_gets_the_place_and_executions_go_on(control
         subprocess.run(["/bin/true", "after-auditd"], check=True)
         records += until(sensor, lambda seen: of(seen, b"after-auditd"))
         assert not [each for each in records if isinstance(each, LossRecord)]
+
         # Whoever loads auditd's rules begins with removing all there are.
+        def removed(seen):
+            for rule in exec_rules():
+                control.delete_rule(rule)
+            return any(isinstance(each, LossRecord) for each in seen)
+
+        told = until(sensor, removed)
         for rule in exec_rules():
-            control.delete_rule(rule)
-        told = until(sensor, lambda seen: any(isinstance(each, LossRecord) for each in seen))
+            control.add_rule(rule)
         assert any(
             "removed the rules" in each.detail for each in told if isinstance(each, LossRecord)
         )
