@@ -92,8 +92,9 @@ class Pipeline:
         return self._output.unwritten
 
     def limit(self, limits: delivery.Limits) -> None:
-        """Seal no larger batches than a receiver takes."""
+        """Seal no larger batches, and say no more arguments, than a receiver takes."""
         self._output.limit(limits.body_size_bytes)
+        self.identifier.images.limit(limits.arguments_size_bytes)
 
     async def run(self) -> None:
         """Tick until cancelled, then seal what is there."""

@@ -298,6 +298,30 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
             assert event.attribution == events.ATTRIBUTION_INFERRED
 
 
+async def test_the_sizes_that_a_receiver_takes_are_kept(tmp_path, tls, free_port):
+    receiver = Receiver()
+    receiver.limits = pb.Limits(arguments_size_bytes=600, body_size_bytes=16 << 10)
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start()
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(lambda: receiver.batches, 40)
+            before = receiver.next
+            names = " ".join(f"{agent.watched}/{number}" for number in range(40))
+            code = f"for name in {names}; do /bin/sh -c 'echo x > $1' sh $name {'y' * 900}; done"
+            await run("/bin/sh", "-c", code)
+            await receiver.until(lambda: changed(receiver, agent.watched / "39"))
+            image, _ = changed(receiver, agent.watched / "39")[0]
+        assert image.arguments_cut
+        assert 500 < sum(len(each) + 1 for each in image.arguments) <= 600
+        later = [batch for number, batch in receiver.batches.items() if number > before]
+        sizes = [pb.BatchHeader.FromString(batch.header).body_size_bytes for batch in later]
+        assert len(sizes) > 1
+        assert max(sizes) <= 16 << 10
+        # Before it knew, it may have sealed a larger one.
+        assert all(drop.last <= before for drop in receiver.dropped)
+
+
 async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
     receiver = Receiver()
     async with an_agent(tmp_path, tls, free_port) as agent:
