@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from agent.sensors.audit import AuditSensor
+from agent.sensors.audit_order import HeldFiles, Order, OrderedAudit
 from agent.sensors.bpf import BpfSensor
 from agent.sensors.fanotify import FanotifySensor
 from agent.sensors.inotify import InotifySensor
@@ -111,8 +112,9 @@ def _full(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> No
 def _audit(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> None:
     opened.level = "audit"
     try:
-        opened.sensors.append(FanotifySensor(watch_list, own_pid=own_pid))
-        opened.sensors.append(AuditSensor(processes=True))
+        order = Order()
+        opened.sensors.append(HeldFiles(watch_list, order, own_pid=own_pid))
+        opened.sensors.append(OrderedAudit(AuditSensor(processes=True), order))
     except SensorUnavailable as reason:
         opened.close()
         opened.sensors.clear()
@@ -120,6 +122,7 @@ def _audit(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> N
         return
     opened.not_seen += [
         "Forks are not seen, nor how a process ended; when it ended, within a second.",
+        "Who only forked and was gone at once is not known, as a parent or for what it changed.",
         "What processes execute that ran before audit was first switched on is not seen.",
         "Outgoing connections are not seen, and listening ports late: they are polled.",
     ]

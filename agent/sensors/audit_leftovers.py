@@ -8,7 +8,7 @@ from typing import Final
 
 from agent.sensors.audit import is_auditd
 from agent.sensors.audit_netlink import TASK_NEVER, AuditSocket
-from agent.sensors.audit_rules import EXCLUSIONS, LOCKED, exec_rules
+from agent.sensors.audit_rules import EXCLUSIONS, LOCKED, stale
 
 _BACKLOG_LIMIT: Final = 64
 _WAIT_TICKS: Final = 15_000
@@ -31,12 +31,12 @@ def tidy() -> str:
         if found.daemon_pid:
             if not is_auditd(found.daemon_pid):
                 return f"Process {found.daemon_pid} is the audit daemon: nothing was touched."
-            for rule in exec_rules():
+            for rule in stale(audit.rules()):
                 audit.delete_rule(rule)
             return "auditd runs: rules with our key are gone, all else is as it was."
         if found.backlog_wait_time:
             return "Nothing was left."
-        for rule in (*exec_rules(), *EXCLUSIONS, TASK_NEVER):
+        for rule in (*stale(audit.rules()), *EXCLUSIONS, TASK_NEVER):
             audit.delete_rule(rule)
         audit.set_enabled(0)
         audit.set_backlog(_BACKLOG_LIMIT, _WAIT_TICKS)
