@@ -75,7 +75,10 @@ def _granted(service: configparser.SectionProxy) -> list[str]:
 
 @needs_systemd
 def test_systemd_finds_no_fault_in_it(tmp_path):
-    text = UNIT.read_text().replace("/opt/nightherd/bin/python", sys.executable)
+    # A name without spaces, wherever this Python lies.
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    text = UNIT.read_text().replace("/opt/nightherd/bin/python", str(python))
     (tmp_path / UNIT.name).write_text(text)
     checked = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(tmp_path / UNIT.name)],
