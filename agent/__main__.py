@@ -47,6 +47,7 @@ def main() -> None:
     enrol.add_argument("url", help="https://host:port of the enrolment program")
     enrol.add_argument("--token", required=True, help='what enrol-token printed; "-": from stdin')
     enrol.add_argument("--ca-sha256", required=True, help="what enrol-token printed beside it")
+    commands.add_parser("tidy-audit", help="remove audit rules that a killed agent left")
     parser.add_argument(settled.OPTION, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.settled is not None:
@@ -56,6 +57,8 @@ def main() -> None:
         from agent.verify import verify_spool  # noqa: PLC0415
 
         sys.exit(verify_spool(arguments.folder, bytes.fromhex(arguments.key)))
+    if arguments.command == "tidy-audit":
+        sys.exit(_tidy_audit())
     from agent.settings import Settings  # noqa: PLC0415
     from chassis.settings import load  # noqa: PLC0415
 
@@ -76,6 +79,17 @@ def main() -> None:
         logs.configure("agent", settings.log_level, settings.log_format)
         sys.exit(asyncio.run(replay_files(settings, arguments)))
     settled.hand_over(settings)
+
+
+def _tidy_audit() -> int:
+    from agent.sensors.audit_leftovers import tidy  # noqa: PLC0415
+
+    try:
+        print(tidy())  # noqa: T201
+    except OSError as error:
+        print(f"agent: audit is not ours to tidy: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
 
 
 def _watch(fd: int) -> None:

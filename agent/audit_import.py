@@ -34,6 +34,7 @@ _SUCCESS: Final = b" success=yes "
 _SUCCESS_WITHIN: Final = 80
 _OPENS: Final = frozenset(("LOGIN", "USER_START", "USER_LOGIN"))
 _CLOSES: Final = frozenset(("USER_END", "USER_LOGOUT", "CRED_DISP"))
+_SAID_HERE: Final = TOLD | _OPENS
 _SPEAKS: Final = TOLD | LOGGED | _OPENS | _CLOSES
 MOST_KINDS_SHOWN: Final = 20
 _EVER: Final = 1 << 62
@@ -101,20 +102,25 @@ class AuditImport:
         )
 
     def _round(self, whole: list[KernelEvent]) -> None:
-        targets = targets_of(record for event in whole for record in event.records)
+        # Of user space each record is an event.
+        targets = targets_of(event.records[0] for event in whole)
         unused = self.unused
         for event in whole:
             if event.boot != self._boot:
                 self._end_boot()
                 self._begin_boot(event.boot)
             self._now = now = event.wall_ns
-            self._identifier.begin_tick(0, now)
-            made = self._told(event, targets)
+            records = event.records
+            made = None
+            # Of a call, the further records say what it did.
+            if len(records) > 1 or records[0].kind in _SPEAKS:
+                self._identifier.begin_tick(0, now)
+                made = self._told(event, targets)
             if made is None:
-                for record in event.records:
+                for record in records:
                     unused[record.kind] = unused.get(record.kind, 0) + 1
                 continue
-            self.used += len(event.records)
+            self.used += len(records)
             for each in made:
                 self._add(each)
             if self._identifier.book.has_news:
@@ -126,8 +132,6 @@ class AuditImport:
 
     def _told(self, event: KernelEvent, targets: Targets) -> list[Made] | None:
         """Return what an event tells; None when that is nothing that we have a word for."""
-        if len(event.records) == 1 and event.records[0].kind not in _SPEAKS:
-            return None  # of a call, the further records say what it did
         kinds = {record.kind for record in event.records}
         speaks = not kinds.isdisjoint(_SPEAKS)
         made: list[Made] = []
@@ -206,8 +210,9 @@ class AuditImport:
             and record.kind in _CLOSES
             and self._processes.closes(record.fields, process, record.wall_ns)
         )
-        made += events_of(record, self._identifier, record.wall_ns, targets)
-        fact = logged_fact_of(record)
+        if record.kind in _SAID_HERE:
+            made += events_of(record, self._identifier, record.wall_ns, targets)
+        fact = logged_fact_of(record) if record.kind in LOGGED else None
         if fact is not None:
             fact.attribution = _KNOWN if process is not None else events.ATTRIBUTION_UNKNOWN
             image = self._identifier.images.refresh(process) if process is not None else None

@@ -53,6 +53,8 @@ def ask(
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443
+    if parts.scheme != "https" or not host:
+        raise ValueError("the address of the enrolment program is https://host:port")
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     with (
         socket.create_connection((host, port), TIMEOUT_S) as plain,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 FACTS_S = 300.0
 PACKAGES_S = 20.0
-DAMAGE_S = 5.0
+NEWS_S = 5.0
 MOST_ASKED, MOST_PATH_BYTES = 1000, 4096
 """Of the paths that a receiver wants to have watched."""
 PATIENCE_S = (2.0, 5.0, 15.0)
@@ -50,6 +51,7 @@ class Care:
         self._passed = self._fallen = False
         self._wanted: str = settings.level
         self._missing: list[str] = []
+        self._not_seen: list[str] = []
         self._canaries = settings.dir / "canary"
         self._cost = cost
 
@@ -58,12 +60,10 @@ class Care:
         await self._tell_facts()
         self.tell_status(_Status.STATE_STARTED)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
-                self._every(self._settings.self_test_seconds, self._test, at_once=True)
-            )
+            tasks.create_task(self._test_again_and_again())
             tasks.create_task(self._every(FACTS_S, self._tell_facts))
             tasks.create_task(self._every(PACKAGES_S, self._read_packages))
-            tasks.create_task(self._every(DAMAGE_S, self._tell_damage, at_once=True))
+            tasks.create_task(self._every(NEWS_S, self._tell_news, at_once=True))
             tasks.create_task(self._every(self._settings.status_seconds, self._running))
 
     async def _every(
@@ -92,8 +92,10 @@ class Care:
         """Learn which package owns what, when a package manager changed it."""
         await asyncio.to_thread(self._pipeline.identifier.images.owners.refresh)
 
-    def _tell_damage(self) -> None:
-        """Say which batches of the spool cannot be read any more."""
+    def _tell_news(self) -> None:
+        """Say which batches of the spool cannot be read any more, and what is not seen any more."""
+        if self._pipeline.sensors.sentences() != self._not_seen:
+            self.tell_status(_Status.STATE_RUNNING)
         now = clock.boot_ns()
         for first, last in self._spool.take_damage():
             detail = f"Batches {first} to {last} of the spool are damaged."
@@ -108,10 +110,11 @@ class Care:
     def tell_status(self, state: "_Status.State.ValueType", *, urgent: bool = True) -> None:
         """Say how the agent fares."""
         sensors = self._pipeline.sensors
+        self._not_seen = sensors.sentences()
         status = _Status(
             state=state,
             level=_LEVELS[sensors.level],
-            not_seen=sensors.not_seen,
+            not_seen=self._not_seen,
             agent_version=self._version,
             self_test_passed=self._passed,
         )
@@ -122,22 +125,34 @@ class Care:
         """Say that the agent stops in order."""
         self.tell_status(_Status.STATE_STOPPING)
 
-    async def _test(self) -> None:
+    async def _test_again_and_again(self) -> None:
+        """Test at once, every so often, and when a source failed."""
+        failed = self._pipeline.source_failed
+        while True:
+            patience_s = PATIENCE_S[:1] if failed.is_set() else PATIENCE_S
+            failed.clear()
+            await self._test(patience_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.self_test_seconds):
+                    await failed.wait()
+
+    async def _test(self, patience_s: tuple[float, ...] = PATIENCE_S) -> None:
         """Test that the level works; one that does not is left, and tried again next time."""
         if self._fallen:
             self.switch(self._wanted, [])
             self._fallen = False
-        while not await self._works():
+        while not await self._works(patience_s):
+            patience_s = PATIENCE_S
             below = _BELOW.get(self._pipeline.sensors.level)
             if below is None:
                 return
             self._fallen = True
             self.switch(below, self._missing)
 
-    async def _works(self) -> bool:
+    async def _works(self, patience_s: tuple[float, ...]) -> bool:
         """Run the self-test of this level, and tell what it shows."""
         began = clock.boot_ns()
-        self._missing = missing = await self._canary()
+        self._missing = missing = await self._canary(patience_s)
         sensors = self._pipeline.sensors
         changed = self._passed != (not missing)
         self._passed = not missing
@@ -161,14 +176,14 @@ class Care:
             self.tell_status(_Status.STATE_RUNNING)
         return False
 
-    async def _canary(self) -> list[str]:
+    async def _canary(self, patience_s: tuple[float, ...]) -> list[str]:
         """Run the self-test until it passes, more patiently each time: a busy host is not blind."""
         missing: list[str] = []
-        for patience_s in PATIENCE_S:
+        for each_s in patience_s:
             canary = Canary(self._canaries, whole=self._pipeline.sensors.level != "poll")
             self._pipeline.witness = canary
             try:
-                missing = await canary.run(patience_s)
+                missing = await canary.run(each_s)
             finally:
                 self._pipeline.witness = None
             if not missing:

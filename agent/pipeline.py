@@ -45,6 +45,8 @@ class Pipeline:
         Without `budgets` nobody is cut short.
         """
         self.sensors = sensors
+        self.source_failed = asyncio.Event()
+        """Set when a source failed and was closed: what is left may not do."""
         self._names = UserNames()
         self.identifier = Identifier(clock.boot_id(), self._names)
         self._output = Output(spool, sealer, wake, budgets or Budgets(0))
@@ -92,8 +94,9 @@ class Pipeline:
         return self._output.unwritten
 
     def limit(self, limits: delivery.Limits) -> None:
-        """Seal no larger batches than a receiver takes."""
+        """Seal no larger batches, and say no more arguments, than a receiver takes."""
         self._output.limit(limits.body_size_bytes)
+        self.identifier.images.limit(limits.arguments_size_bytes)
 
     async def run(self) -> None:
         """Tick until cancelled, then seal what is there."""
@@ -135,6 +138,7 @@ class Pipeline:
                 records += sensor.drain()
             except OSError as error:
                 self.sensors.sensors.remove(sensor)
+                self.source_failed.set()
                 sensor.close()
                 self.sensors.not_seen.append(f"The source {sensor.name} failed: {error}.")
                 log.error("source failed", source=sensor.name, why=str(error))  # noqa: TRY400

@@ -56,6 +56,8 @@ def complete(folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     next_key = folder / NEXT_KEY_FILE
+    for unfinished in folder.glob(".*.pem.*"):  # of `replace`
+        unfinished.unlink(missing_ok=True)
     if not next_key.exists():
         return
     with suppress(FileNotFoundError, ValueError):

@@ -99,7 +99,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         host=peer.host_id,
         herd=peer.herd,
         sensing=sensors.level,
-        not_seen=sensors.not_seen,
+        not_seen=sensors.sentences(),
     )
     await asyncio.to_thread(pipeline.identifier.images.owners.refresh)
     _tell_history(pipeline, spool)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 from contextlib import suppress
-from errno import EIO
+from errno import EDQUOT, EIO, ENOSPC
 from pathlib import Path
 
 from agent import segments
@@ -42,6 +42,8 @@ class Spool:
         self.torn_bytes = 0
         """Bytes that are no batch and were cut off at the start."""
         self._damaged: list[tuple[int, int]] = []
+        self._evicted: list[Evicted] = []
+        """What the store will never get and nobody was told yet."""
         self._shelf = Shelf()
         self.link = Link(self.chain_id, 0, b"")
         self.last_event_ns = 0
@@ -51,7 +53,13 @@ class Spool:
         if not self.link.number and not self.is_new:
             # Nothing of it is left, but receivers may have its first batches: begin another one.
             self._begin_chain()
-        self._file = self._open_segment()
+        try:
+            self._file = self._open_segment()
+        except OSError:
+            if not self._shelf.segments:
+                raise
+            # No room for a further one: go on with the last.
+            self._file = self._open(self._shelf.segments[-1])
 
     # -- at the start ----------------------------------------------------------------------------
 
@@ -140,12 +148,19 @@ class Spool:
 
     def _open_segment(self) -> int:
         newest = self._shelf.segments[-1] if self._shelf.segments else None
-        if newest is None or newest.size_bytes >= SEGMENT_BYTES:
-            newest = self._shelf.put(Segment(self.link.number + 1))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        file = os.open(self._path(newest), flags, 0o600)
-        _sync_folder(self._folder)
+        is_fresh = newest is None or newest.size_bytes >= SEGMENT_BYTES
+        if newest is None or is_fresh:
+            newest = Segment(self.link.number + 1)
+        file = self._open(newest)
+        with suppress(OSError):  # what could not be synced is what a loss of power may take
+            _sync_folder(self._folder)
+        if is_fresh:
+            self._shelf.put(newest)
         return file
+
+    def _open(self, segment: Segment) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        return os.open(self._path(segment), flags, 0o600)
 
     def _path(self, segment: Segment) -> Path:
         return self._folder / f"{segment.name:015d}.seg"
@@ -160,51 +175,69 @@ class Spool:
                 keeps it and tries again.
         """
         frames = [segments.frame(batch) for batch in batches]
-        evicted = self._make_room(sum(map(len, frames)))
-        # Not what we remember: what a failed write left behind may not have gone away.
-        before = offset = os.lseek(self._file, 0, os.SEEK_END)
-        try:
-            _write_all(self._file, b"".join(frames))
-            os.fdatasync(self._file)
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(self._file, before)
-            raise
+        content = b"".join(frames)
+        while self.size_bytes + len(content) > self._quota_bytes and self._give_up_oldest():
+            pass
+        offset = self._write(content)
         newest = self._shelf.segments[-1]
-        for batch, link, content in zip(batches, links, frames, strict=True):
+        for batch, link, frame in zip(batches, links, frames, strict=True):
             _note(newest, pb.BatchHeader.FromString(batch.header), offset)
-            offset += len(content)
+            offset += len(frame)
             self.link = link
         self._shelf.grow(offset)
         if offset >= SEGMENT_BYTES:
-            os.close(self._file)
-            self._file = self._open_segment()
+            with suppress(OSError):  # then this one grows until there is room for another
+                fresh = self._open_segment()
+                os.close(self._file)
+                self._file = fresh
+        evicted, self._evicted = self._evicted, []
         return evicted
 
-    def _make_room(self, needed: int) -> list[Evicted]:
-        """Delete whole segments, the oldest first, until `needed` bytes fit.
+    def _write(self, content: bytes) -> int:
+        """Write durably at the end of the newest segment; return where it begins.
 
-        The oldest are what receivers have, where they have anything.
+        A full disk gets room by what the store has: it is here longer only where space allows.
+
+        Raises:
+            OSError: nothing more can be spared, or it is not for want of room.
         """
-        evicted: list[Evicted] = []
-        while self.size_bytes + needed > self._quota_bytes and len(self._shelf.segments) > 1:
-            evicted += self._give_up(self._shelf.segments[0])
-            path = self._path(self._shelf.take_oldest())
-            path.unlink(missing_ok=True)
-        return evicted
+        while True:
+            # Not what we remember: what a failed write left behind may not have gone away.
+            offset = os.lseek(self._file, 0, os.SEEK_END)
+            try:
+                _write_all(self._file, content)
+                os.fdatasync(self._file)
+            except OSError as error:
+                with suppress(OSError):
+                    os.ftruncate(self._file, offset)
+                is_settled = self._shelf.segments[0].last <= self.cursors["store"]
+                if error.errno not in (ENOSPC, EDQUOT) or not is_settled:
+                    raise
+                if not self._give_up_oldest():
+                    raise
+            else:
+                return offset
 
-    def _give_up(self, segment: Segment) -> list[Evicted]:
-        """Note, durably where the disk takes it, who will miss what of a segment."""
-        lost: list[Evicted] = []
+    def _give_up_oldest(self) -> bool:
+        """Delete the oldest segment, what receivers have where they have anything; False: none.
+
+        Noted, durably where the disk takes it, is who will miss what.
+        """
+        if len(self._shelf.segments) < 2:  # noqa: PLR2004  (the newest is written to)
+            return False
+        segment = self._shelf.segments[0]
         for receiver, given_up in self._state.given_up.items():
             first, last, counts = segment.counts_after(self.cursors[receiver])
             if first:
                 piece = Evicted(first, last, sum(counts), segment.first_ns, segment.last_ns)
                 given_up.add(piece, counts)
-                lost += [piece] if receiver == "store" else []
+                self._evicted += [piece] if receiver == "store" else []
+        self._path(segment).unlink(missing_ok=True)
+        self._shelf.take_oldest()
+        # Afterwards: on a full disk there was no room before.
         with suppress(OSError):  # then the counts are not known after a restart
             self.save_cursors()
-        return lost
+        return True
 
     # -- reading ---------------------------------------------------------------------------------
 

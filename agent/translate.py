@@ -172,15 +172,11 @@ class Translator:
             self._waiting.append(record)
             return
         process = self._identifier.processes.who(record.pid)
-        exact = record.exact
-        if process is None:
-            # Where forks are not told, whoever only forked is still there to be looked at.
-            exact, process = False, self._identifier.unseen(record.pid, now)
         if process is None:
             self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
             return
         several = self._identifier.images_this_tick(process)
-        sure = exact and not several
+        sure = record.exact and not several
         self._collect(
             record,
             self._identifier.images.refresh(process),

@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import json
+import os
 import secrets
 from pathlib import Path
 
@@ -26,6 +27,10 @@ class Tokens:
         token = secrets.token_urlsafe(32)
         document = {"herd": herd, "expires": (now + life).isoformat()}
         replace(self._file(token), json.dumps(document).encode())
+        if os.geteuid() == 0:  # made by root, read by the user that the program runs as
+            owner = self._folder.parent.stat()
+            for path in (self._folder, self._file(token)):
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
         return token
 
     def use(self, token: str, now: dt.datetime) -> str:

@@ -4,11 +4,13 @@ A level is found by trying: a source that opens and loads works; asking a kernel
 gives wrong answers. What cannot be seen is said in sentences.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from agent.sensors.audit import AuditSensor
+from agent.sensors.audit_order import HeldFiles, Order, OrderedAudit
 from agent.sensors.bpf import BpfSensor
 from agent.sensors.fanotify import FanotifySensor
 from agent.sensors.inotify import InotifySensor
@@ -33,7 +35,22 @@ class OpenSensors:
     level: Literal["full", "audit", "poll"]
     sensors: list[Sensor]
     not_seen: list[str] = field(default_factory=list)
-    """What this host does not show and why, in sentences for people."""
+    """What this host does not show and why, in sentences for people; see `sentences`."""
+
+    def sentences(self) -> list[str]:
+        """Return what is not seen as things stand: mounts come and go."""
+        unwatched = [
+            f"{os.fsdecode(path)}: {why}"
+            for sensor in self.sensors
+            if isinstance(sensor, FanotifySensor | InotifySensor)
+            for path, why in sorted(sensor.unwatched.items())
+        ]
+        told = [f"Not watched: {each}." for each in unwatched[:_UNWATCHED_TOLD]]
+        if len(unwatched) > _UNWATCHED_TOLD:
+            told.append(
+                f"{len(unwatched) - _UNWATCHED_TOLD} more folders or files are not watched."
+            )
+        return [*self.not_seen, *told]
 
     def watch(self, watch_list: WatchList) -> None:
         """Watch other names from now on."""
@@ -82,24 +99,22 @@ def open_sensors(
 
 def _full(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> None:
     try:
-        files = FanotifySensor(watch_list, own_pid=own_pid)
-        opened.sensors.append(files)
+        opened.sensors.append(FanotifySensor(watch_list, own_pid=own_pid))
         opened.sensors.append(BpfSensor())
     except SensorUnavailable as reason:
         opened.close()
         opened.sensors.clear()
         opened.not_seen.append(f"The full level does not work here: {reason}.")
         return
-    _tell_unwatched(opened, files.unwatched)
     opened.sensors += [SnapshotSensor(), UdpSensor()]
 
 
 def _audit(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> None:
     opened.level = "audit"
     try:
-        files = FanotifySensor(watch_list, own_pid=own_pid)
-        opened.sensors.append(files)
-        opened.sensors.append(AuditSensor(processes=True))
+        order = Order()
+        opened.sensors.append(HeldFiles(watch_list, order, own_pid=own_pid))
+        opened.sensors.append(OrderedAudit(AuditSensor(processes=True), order))
     except SensorUnavailable as reason:
         opened.close()
         opened.sensors.clear()
@@ -107,23 +122,21 @@ def _audit(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> N
         return
     opened.not_seen += [
         "Forks are not seen, nor how a process ended; when it ended, within a second.",
+        "Who only forked and was gone at once is not known, as a parent or for what it changed.",
         "What processes execute that ran before audit was first switched on is not seen.",
         "Outgoing connections are not seen, and listening ports late: they are polled.",
     ]
-    _tell_unwatched(opened, files.unwatched)
     opened.sensors += [SnapshotSensor(), ListenSensor()]
 
 
 def _poll(opened: OpenSensors, watch_list: WatchList) -> None:
     opened.level = "poll"
-    files = InotifySensor(watch_list)
-    opened.sensors += [files, PollSensor()]
+    opened.sensors += [InotifySensor(watch_list), PollSensor()]
     opened.not_seen += [
         "Processes that live shorter than a second are mostly not seen: they are polled.",
         "Who changed a file is not seen, only guessed: inotify does not tell.",
         "Outgoing connections are not seen, and listening ports late: they are polled.",
     ]
-    _tell_unwatched(opened, files.unwatched)
 
 
 def _try(opened: OpenSensors, sensor: Callable[[], Sensor], shows: str) -> None:
@@ -131,10 +144,3 @@ def _try(opened: OpenSensors, sensor: Callable[[], Sensor], shows: str) -> None:
         opened.sensors.append(sensor())
     except SensorUnavailable as reason:
         opened.not_seen.append(f"Records of {shows} are not seen: {reason}.")
-
-
-def _tell_unwatched(opened: OpenSensors, unwatched: list[str]) -> None:
-    told = [f"A folder is not watched: {each}." for each in unwatched[:_UNWATCHED_TOLD]]
-    if len(unwatched) > _UNWATCHED_TOLD:
-        told.append(f"{len(unwatched) - _UNWATCHED_TOLD} more folders are not watched.")
-    opened.not_seen += told

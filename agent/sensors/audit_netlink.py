@@ -26,7 +26,7 @@ _HEADER = Struct("=IHHII")
 _STATUS = Struct("=11I")
 _RULE = Struct("=3I64I64I64I64II")
 _FORCED_RECEIVE_BUFFER: Final = 33
-_RECEIVE_BYTES: Final = 8 << 20
+RECEIVE_BYTES: Final = 8 << 20
 _ANSWER_SECONDS: Final = 5.0
 _MESSAGE_BYTES: Final = 16384
 
@@ -54,6 +54,8 @@ class Status:
     """Records dropped in the kernel since boot."""
     backlog_wait_time: int
     """Ticks for which a process is held up when the backlog is full."""
+    backlog: int = 0
+    """Records that the kernel has still to send."""
 
 
 def _is_alive(pid: int) -> bool:
@@ -65,19 +67,20 @@ class AuditSocket:
 
     Args:
         groups: READ_LOG_GROUP to get copies of all records.
+        receive_bytes: most that may wait here to be received.
 
     Raises:
         OSError: Not permitted, or a kernel without audit.
     """
 
-    def __init__(self, groups: int = 0) -> None:
+    def __init__(self, groups: int = 0, receive_bytes: int = RECEIVE_BYTES) -> None:
         """Open and bind."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, _NETLINK_AUDIT)
         try:
             for option in (_FORCED_RECEIVE_BUFFER, socket.SO_RCVBUF):
                 try:
-                    self._socket.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BYTES)
+                    self._socket.setsockopt(socket.SOL_SOCKET, option, receive_bytes)
                 except PermissionError:
                     continue
                 break
@@ -115,10 +118,10 @@ class AuditSocket:
     def status(self) -> Status:
         """The settings as they are now."""
         answer = self._ask(_GET)[: _STATUS.size]
-        _, enabled, _, pid, _, limit, lost, _, _, wait, _ = _STATUS.unpack(
+        _, enabled, _, pid, _, limit, lost, backlog, _, wait, _ = _STATUS.unpack(
             answer.ljust(_STATUS.size, b"\0")
         )
-        return Status(enabled, pid if _is_alive(pid) else 0, limit, lost, wait)
+        return Status(enabled, pid if _is_alive(pid) else 0, limit, lost, wait, backlog)
 
     def _set(self, bit: int, index: int, value: int) -> None:
         words = [bit, *(0,) * 10]

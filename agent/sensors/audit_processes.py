@@ -1,10 +1,12 @@
-"""Processes as audit tells them: every execution; ends are found by looking, once a second.
+"""Processes as audit tells them: every execution; forks and ends are found by looking.
 
 Audit tells no forks here, and of ends nothing that is cheap. A process that ran before audit was
-first switched on has no audit context: what it executes is not told, what its children do is.
+first switched on has no audit context: what it executes is not told, what its children do is. Who
+only forked is looked at when it changed a file, when its child executes, or after a second.
 """
 
 import os
+from collections.abc import Iterable
 from typing import Final
 
 from agent.sensors import proc_files
@@ -15,9 +17,9 @@ from agent.sensors.records import UNKNOWN_STATUS, AuditRecord, ProcessRecord, Re
 _LOOK_EVERY_NS: Final = 1_000_000_000
 _TICK_NS: Final = 2 * proc_files.NS_PER_TICK
 """Records bear times as coarse as the kernel's tick."""
-_OF_CALLS: Final = frozenset(
-    {"SYSCALL", "EXECVE", "CWD", "PATH", "PROCTITLE", "SOCKADDR", "EOE", "UNKNOWN[1321]"}
-)
+_MOST_ABOVE: Final = 16
+_OF_CALLS: Final = frozenset({"SYSCALL", "EXECVE", "CWD", "PATH", "EOE"})
+_OF_NO_USE: Final = frozenset({"PROCTITLE", "SOCKADDR", "UNKNOWN[1321]"})
 
 
 class AuditedProcesses:
@@ -26,30 +28,35 @@ class AuditedProcesses:
     def __init__(self) -> None:
         """Look at who lives now."""
         self._assembler = Assembler()
-        self._living: dict[int, ProcessRecord | None] = dict.fromkeys(_pids())
-        """Pid -> its last execution; None for one that was there before."""
+        self._living: dict[int, ProcessRecord] = {}
+        """Pid -> its last execution; its fork, when none was told."""
+        for pid in _pids():
+            self._look_at(pid)
         self._looked_ns = 0
 
     def put_together(
         self, records: list[AuditRecord], now_wall_ns: int, wall_minus_boot_ns: int
     ) -> list[Record]:
-        """Return executions, and records that belong to no system call or say more than one."""
+        """Return executions, and records that say more than a system call's own do."""
         found: list[Record] = []
         whole: list[KernelEvent] = []
         for record in records:
-            whole += self._assembler.add(record)
+            if record.kind in _OF_CALLS:
+                whole += self._assembler.add(record)
+            elif record.kind not in _OF_NO_USE:
+                # Not through the assembler: of a process without context no end would come.
+                found.append(record)
         whole += self._assembler.due(now_wall_ns)
         for event in whole:
             executed = exec_of(event, wall_minus_boot_ns)
             if executed is not None:
                 found += self._executed(executed)
-            found += (record for record in event.records if record.kind not in _OF_CALLS)
         return found
 
-    def _executed(self, record: ProcessRecord) -> list[Record]:
+    def _executed(self, record: ProcessRecord) -> list[ProcessRecord]:
         pid, before = record.pid, self._living.get(record.pid)
         known = proc_files.stat(pid)
-        found: list[Record] = []
+        found = self.glimpses((record.ppid,))
         if known is not None and known.start_ns <= record.boot_ns + _TICK_NS:
             if before is not None and abs(before.start_ns - known.start_ns) > _TICK_NS:
                 found.append(_end(before, record.boot_ns))  # its pid was used again
@@ -63,17 +70,72 @@ class AuditedProcesses:
         self._living[pid] = record
         return [*found, record]
 
-    def ended(self, now_ns: int) -> list[Record]:
-        """Return ends of processes that are gone; nothing until a second after the last look."""
+    def glimpses(self, pids: Iterable[int]) -> list[ProcessRecord]:
+        """Return the forks of those that nobody told of yet and that still live, parents first."""
+        found: list[ProcessRecord] = []
+        for pid in pids:
+            above = pid
+            for _ in range(_MOST_ABOVE):
+                if above in self._living or (record := self._look_at(above)) is None:
+                    break
+                found.insert(0, record)
+                above = record.ppid
+        return found
+
+    def only_forked(self, pid: int) -> bool:
+        """Whether a process was found by looking, and no execution of it was told."""
+        record = self._living.get(pid)
+        return record is not None and record.kind == "fork"
+
+    def look(self, now_ns: int) -> list[ProcessRecord]:
+        """Return ends of processes that are gone, and forks of those that stay.
+
+        Nothing until a second after the last look.
+        """
         if now_ns - self._looked_ns < _LOOK_EVERY_NS:
             return []
         self._looked_ns = now_ns
         there = _pids()
-        gone = [pid for pid in self._living if pid not in there]
-        ends = [_end(record, now_ns) for pid in gone if (record := self._living[pid]) is not None]
-        for pid in gone:
-            del self._living[pid]
-        return list(ends)
+        ends = [_end(record, now_ns) for pid, record in self._living.items() if pid not in there]
+        for end in ends:
+            del self._living[end.pid]
+        self._assembler.lost()  # holes in serials are no losses: others' rules leave records out
+        stayed = [
+            pid
+            for pid in there - self._living.keys()
+            if (found := proc_files.stat(pid)) is not None
+            and found.start_ns < now_ns - _LOOK_EVERY_NS
+        ]
+        return [*ends, *self.glimpses(stayed)]
+
+    def _look_at(self, pid: int) -> ProcessRecord | None:
+        """Note a process as it is now; None when it is gone."""
+        found = proc_files.stat(pid)
+        if found is None:
+            return None
+        user_id, effective_user_id = proc_files.user_ids(pid)
+        record = self._living[pid] = ProcessRecord(
+            kind="fork",
+            boot_ns=found.start_ns + proc_files.NS_PER_TICK,  # at the latest
+            start_ns=found.start_ns,
+            pid=pid,
+            ppid=found.ppid,
+            session_leader=found.session_leader,
+            user_id=user_id,
+            effective_user_id=effective_user_id,
+            login_user_id=proc_files.audit_id(pid, "loginuid"),
+            session_id=proc_files.audit_id(pid, "sessionid"),
+            terminal=found.terminal,
+            exit_status=0,
+            requested_path=b"",
+            executable=b"",
+            arguments=(),
+            arguments_cut=False,
+            working_directory=b"",
+            cgroup="",
+            exact=False,
+        )
+        return record
 
 
 def _pids() -> set[int]:

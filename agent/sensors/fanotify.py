@@ -17,6 +17,7 @@ from typing import Final
 from agent.sensors import fanotify_api as api
 from agent.sensors.folder_paths import FolderPaths
 from agent.sensors.folders import homes_of_this_host, look_into
+from agent.sensors.mounts import HIDDEN, Mounts, is_below
 from agent.sensors.records import FileRecord, LossRecord, Record
 from agent.sensors.survey import Survey, operations_told, status_of
 from agent.sensors.unavailable import SensorUnavailable
@@ -70,8 +71,12 @@ class FanotifySensor:
         self._paths = FolderPaths(watch_list)
         self._survey = Survey(watch_list)
         self._born_blind: set[bytes] = set()
-        self.unwatched: list[str] = []
-        """Folders that could not be marked, with the reason, for people."""
+        self.unwatched: dict[bytes, str] = {}
+        """What could not be marked, with the reason, for people."""
+        self._mounts = Mounts()
+        for point in self._mounts.hidden_files():
+            if watch_list.entry_for(point) is not None:
+                self.unwatched[point] = HIDDEN
         self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._well_wall_ns = time.time_ns()
         try:
@@ -116,6 +121,8 @@ class FanotifySensor:
             remembered = self._survey.remembered()
             self._adopt(b"/")  # first, so that nothing falls between looking and watching
             records += self._survey.changes_since(remembered, self._well_wall_ns, now_ns)
+        for point in sorted(self._mounts.to_look_at(now_ns)):
+            self._remounted(point)
         self._survey.refresh(now_ns)
         self._well_ns, self._well_wall_ns = now_ns, now_wall_ns
         return records
@@ -259,15 +266,18 @@ class FanotifySensor:
             self._add(flags, mask, folder)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                self.unwatched.append(f"{os.fsdecode(folder)}: {error.strerror}")
+                self.unwatched[folder] = error.strerror or "not watched"
             return False
         if self._paths.know_filesystem(filesystem, folder):
             try:
                 self._add(api.MARK_FILESYSTEM, _BIRTHS, folder)
             except OSError:
                 self._born_blind.add(filesystem)
-        if key := api.key_of(folder):
-            self._paths.know(key, folder)
+        key = api.key_of(folder)
+        if key is None:
+            self.unwatched[folder] = "its filesystem has no handles, by which events name folders"
+            return False
+        self._paths.know(key, folder)
         return True
 
     def _add(self, flags: int, mask: int, folder: bytes) -> None:
@@ -277,6 +287,20 @@ class FanotifySensor:
             if error.errno != errno.EINVAL:
                 raise
             api.mark(self._group, flags, _without_rename(mask), folder)
+
+    def _remounted(self, point: bytes) -> None:
+        """Watch what is seen at a mount point now; what was there keeps its marks."""
+        leads = self._watch_list.leads_on(point)
+        if not leads and self._watch_list.entry_for(point) is None:
+            return
+        for folder in [each for each in self.unwatched if is_below(each, point)]:
+            del self.unwatched[folder]
+        self._survey.remounted(point)
+        if self._mounts.hides_file(point):
+            self.unwatched[point] = HIDDEN
+        elif leads:
+            self._paths.remounted(point)
+            self._adopt(point)
 
     def _look_for_homes(self) -> None:
         wider = self._watch_list.with_homes(homes_of_this_host())
@@ -288,6 +312,7 @@ class FanotifySensor:
         if self._group >= 0:
             os.close(self._group)
             self._group = -1
+        self._mounts.close()
 
 
 def _operations(mask: int, path: bytes) -> list[str]:

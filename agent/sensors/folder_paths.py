@@ -6,6 +6,7 @@ Handles are of interest or foreign. Foreign ones (most of a busy filesystem's) c
 from typing import Final
 
 from agent.sensors import fanotify_api as api
+from agent.sensors.mounts import is_below
 from agent.sensors.watchlist import WatchList
 
 _FOREIGN_LIMIT: Final = 50_000
@@ -80,6 +81,17 @@ class FolderPaths:
         for key, known in tuple(self._paths.items()):
             if known == path or known.startswith(below):
                 del self._paths[key]
+
+    def remounted(self, point: bytes) -> None:
+        """Another filesystem is seen at a mount point: what was known there lies elsewhere now."""
+        self.gone(point)
+        for filesystem, path in tuple(self._filesystems.items()):
+            if is_below(path, point):
+                del self._filesystems[filesystem]
+                for key, other in self._paths.items():
+                    if key[:8] == filesystem:
+                        self._filesystems[filesystem] = other
+                        break
 
     def _know_foreign(self, key: bytes) -> None:
         if len(self.foreign) >= _FOREIGN_LIMIT:

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final
 
 from agent.sensors.folders import look_into
+from agent.sensors.mounts import HIDDEN, Mounts, is_below
 from agent.sensors.records import FileRecord, LossRecord, Record
 from agent.sensors.survey import Survey, operations_told, status_of
 from agent.sensors.unavailable import SensorUnavailable
@@ -67,8 +68,12 @@ class InotifySensor:
         self._survey = Survey(watch_list)
         self._folders: dict[int, bytes] = {}
         self._moves: dict[int, bytes] = {}
-        self.unwatched: list[str] = []
-        """Folders that could not be watched, with the reason, for people."""
+        self.unwatched: dict[bytes, str] = {}
+        """What could not be watched, with the reason, for people."""
+        self._mounts = Mounts()
+        for point in self._mounts.hidden_files():
+            if watch_list.entry_for(point) is not None:
+                self.unwatched[point] = HIDDEN
         self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._well_wall_ns = time.time_ns()
         self._adopt(b"/")
@@ -104,6 +109,8 @@ class InotifySensor:
             remembered = self._survey.remembered()
             self._adopt(b"/")  # first, so that nothing falls between looking and watching
             records += self._survey.changes_since(remembered, self._well_wall_ns, now_ns)
+        for point in sorted(self._mounts.to_look_at(now_ns)):
+            self._remounted(point)
         self._survey.refresh(now_ns)
         self._moves.clear()
         self._well_ns, self._well_wall_ns = now_ns, now_wall_ns
@@ -157,16 +164,29 @@ class InotifySensor:
                 if records is not None and like is not None:
                     records.append(like._replace(path=path, directory=path in found.folders))
 
+    def _remounted(self, point: bytes) -> None:
+        """Watch what is seen at a mount point now."""
+        leads = self._watch_list.leads_on(point)
+        if not leads and self._watch_list.entry_for(point) is None:
+            return
+        for folder in [each for each in self.unwatched if is_below(each, point)]:
+            del self.unwatched[folder]
+        self._survey.remounted(point)
+        if self._mounts.hides_file(point):
+            self.unwatched[point] = HIDDEN
+        elif leads:
+            self._adopt(point)
+
     def _add(self, folder: bytes) -> bool:
         try:
             name = folder.decode()
         except UnicodeDecodeError:
-            self.unwatched.append(f"{folder!r}: its name is not UTF-8")
+            self.unwatched[folder] = "its name is not UTF-8"
             return False
         watch: int = self._manager.add_watch(name, _MASK, quiet=True).get(name, -1)
         if watch < 0:
             if os.path.isdir(folder):  # noqa: PTH112 - bytes
-                self.unwatched.append(f"{name}: not permitted, or too many watches")
+                self.unwatched[folder] = "not permitted, or too many watches"
             return False
         self._folders[watch] = folder
         return True
@@ -176,3 +196,4 @@ class InotifySensor:
         if self._fd >= 0:
             self._fd = -1
             self._manager.close()
+        self._mounts.close()

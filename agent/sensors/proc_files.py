@@ -69,6 +69,15 @@ def audit_id(pid: int, name: str) -> int:
     return int(text) if text.strip().isdigit() else UNSET_ID
 
 
+def user_ids(pid: int) -> tuple[int, int]:
+    """Its real and effective user; (UNSET_ID, UNSET_ID) when they cannot be read."""
+    _, found, rest = _read(f"/proc/{pid}/status").partition(b"\nUid:")
+    fields = rest[:64].split()
+    if not found or len(fields) < 2:  # noqa: PLR2004
+        return UNSET_ID, UNSET_ID
+    return int(fields[0]), int(fields[1])
+
+
 def cgroup(pid: int) -> str:
     """Its path in the cgroup v2 tree, or where that says nothing in systemd's own v1 tree."""
     unified, named = "", ""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from agent.sensors.folders import is_folder, look_into
+from agent.sensors.mounts import is_below
 from agent.sensors.records import FileRecord, Record
 from agent.sensors.watchlist import Entry, WatchList
 
@@ -41,6 +42,11 @@ class Survey:
             self._sizes[path] = 0
         else:
             self._sizes.pop(path, None)
+
+    def remounted(self, point: bytes) -> None:
+        """Other files are seen at and below a mount point; nobody changed those that were there."""
+        for path in [path for path in self._sizes if is_below(path, point)]:
+            del self._sizes[path]
 
     def wrote_less(self, path: bytes) -> bool:
         """A log file was written to. Says whether it is shorter than it was."""

@@ -8,7 +8,6 @@ from functools import partial
 
 from agent.names import Names
 from agent.processes import Process, Processes
-from agent.sensors import proc_files
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import maintenance, services
 from agent.stages.images import TICK_NS, Images, ancestor_of
@@ -101,37 +100,6 @@ class Identifier:
         process.candidates.append(process.image)
         process.executed, process.executable = True, record.executable
         return process
-
-    def unseen(self, pid: int, boot_ns: int) -> Process | None:
-        """Learn of a process whose fork nobody told, if it lives and its parent is known."""
-        found = proc_files.stat(pid)
-        parent = self.processes.get(found.ppid) if found is not None else None
-        if found is None or parent is None or parent.known_image is None:
-            return None
-        image = parent.known_image
-        return self.fork(
-            ProcessRecord(
-                kind="fork",
-                boot_ns=min(boot_ns, max(found.start_ns, parent.start_ns)),
-                start_ns=found.start_ns,
-                pid=pid,
-                ppid=found.ppid,
-                session_leader=found.session_leader,
-                user_id=image.user_id,
-                effective_user_id=image.effective_user_id,
-                login_user_id=proc_files.audit_id(pid, "loginuid"),
-                session_id=proc_files.audit_id(pid, "sessionid"),
-                terminal=found.terminal,
-                exit_status=0,
-                requested_path=b"",
-                executable=b"",
-                arguments=(),
-                arguments_cut=False,
-                working_directory=b"",
-                cgroup="",
-                exact=False,
-            )
-        )
 
     def exit(self, record: ProcessRecord) -> Process | None:
         """A process ended."""

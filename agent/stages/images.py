@@ -14,6 +14,8 @@ from nightherd.event.v1 import event_pb2 as events
 TICK_NS = 10_000_000
 """One clock tick (USER_HZ = 100): the unit of start times in /proc/PID/stat."""
 MOST_ARGUMENT_BYTES = 4096
+LEAST_ARGUMENT_BYTES = 512
+"""A receiver that takes less is not heeded: what it asks for must not blind the others."""
 MOST_COMMAND_BYTES = 512
 MOST_BEHIND = 1000
 
@@ -28,10 +30,17 @@ class Images:
         self.containers = ContainerImages()
         self.wall_minus_boot_ns = 0
         self.now_ns = 0
+        self._most_argument_bytes = MOST_ARGUMENT_BYTES
         # What stands behind the children of one parent is the same, and long: it is made once, and
         # read from bytes for each, which costs a quarter of building it. The key holds the id of
         # the ancestors, so the value keeps them.
         self._behind: dict[tuple[object, ...], tuple[bytes, tuple[events.Ancestor, ...]]] = {}
+
+    def limit(self, arguments_size_bytes: int) -> None:
+        """Say no more arguments than a receiver takes; 0: it did not say."""
+        if arguments_size_bytes > 0:
+            least = max(arguments_size_bytes, LEAST_ARGUMENT_BYTES)
+            self._most_argument_bytes = min(self._most_argument_bytes, least)
 
     def of_fork(
         self,
@@ -57,7 +66,7 @@ class Images:
         self, process: Process, record: ProcessRecord, script: bytes, before: str
     ) -> events.Image:
         """Return the image of a program that was executed; `before` is what ran until then."""
-        arguments, cut = _bounded(redact(record.arguments))
+        arguments, cut = _bounded(redact(record.arguments), self._most_argument_bytes)
         image = self._stood_behind(process, record)
         _set_time(image, record.boot_ns + self.wall_minus_boot_ns)
         image.parent_exec_id = process.ancestors[0].exec_id if process.ancestors else before
@@ -194,14 +203,14 @@ def ancestor_of(image: events.Image) -> events.Ancestor:
     )
 
 
-def _bounded(arguments: list[bytes]) -> tuple[list[bytes], bool]:
-    """Cut arguments to the limit of the contract."""
-    if sum(map(len, arguments)) + len(arguments) <= MOST_ARGUMENT_BYTES:
+def _bounded(arguments: list[bytes], most: int) -> tuple[list[bytes], bool]:
+    """Cut arguments to `most` bytes."""
+    if sum(map(len, arguments)) + len(arguments) <= most:
         return arguments, False
     total = 0
     for place, argument in enumerate(arguments):
         total += len(argument) + 1
-        if total > MOST_ARGUMENT_BYTES:
-            room = MOST_ARGUMENT_BYTES - (total - len(argument) - 1)
+        if total > most:
+            room = most - (total - len(argument))
             return [*arguments[:place], argument[: max(room, 0)]], True
     return arguments, False

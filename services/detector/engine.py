@@ -20,9 +20,10 @@ from services.detector.domain.alerts import Deviations
 from services.detector.domain.deviation import breaches
 from services.detector.domain.drafts import Draft
 from services.detector.domain.ids import digest
+from services.detector.domain.logins import login_written
 from services.detector.domain.policy import Policy
 
-_JUDGED = frozenset({"exec", "file_change", "connect", "listen"})
+_JUDGED = frozenset({"exec", "file_change", "connect", "listen", "login_user_change"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,16 @@ def judge(
         made = activities.see(kind, event, image)
         if image is None or kind not in _JUDGED:
             continue
+        if kind == "login_user_change":
+            deviations.keep(login_written(event, image, header, policy))
+            continue
         if place not in models_of:
             models_of[place] = _model(models, herd, image)
         model = models_of[place]
-        if model is None:
-            continue
-        if model.active:
+        if model is not None and model.active:
             for breach in breaches(event, images, image, model, policy, table):
                 deviations.add(breach, ordinal, event, image, model)
-        elif made and breaches(event, images, image, model, policy, table):
+        elif model is not None and made and breaches(event, images, image, model, policy, table):
             for draft in made:
                 draft.would_alert = True
     return _packed(activities, deviations, header, models, policy, hostname)

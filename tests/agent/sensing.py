@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from agent.pipeline import Pipeline
 from agent.sensors import open_sensors
@@ -18,15 +19,16 @@ from tests.agent.sealing import KEY
 from tests.builders import HOST
 
 DEADLINE_SECONDS = 20
+Level = Literal["full", "audit", "poll"]
 
 
 class Sensing:
     """A pipeline that is ticked by hand."""
 
-    def __init__(self, folder: Path, *patterns: str) -> None:
+    def __init__(self, folder: Path, *patterns: str, level: Level = "full") -> None:
         watch_list = WatchList([Entry("test", tuple(p.encode() for p in patterns), urgent=True)])
         # Nobody's pid: what the test itself does counts too.
-        self.sensors = open_sensors("full", watch_list, own_pid=-1)
+        self.sensors = open_sensors(level, watch_list, own_pid=-1)
         spool = Spool(folder / "spool")
         sealer = Sealer(Host(HOST, "default", clock.boot_id(), "0"), KEY, spool.link)
         self.pipeline = Pipeline(self.sensors, watch_list, spool, sealer, lambda: None)
@@ -56,10 +58,10 @@ class Sensing:
 
 
 @contextmanager
-def sensing(folder: Path, *patterns: str) -> Iterator[Sensing]:
+def sensing(folder: Path, *patterns: str, level: Level = "full") -> Iterator[Sensing]:
     """Sense what happens to the names of `patterns`, and all processes."""
     assert os.geteuid() == 0
-    host = Sensing(folder, *patterns)
+    host = Sensing(folder, *patterns, level=level)
     try:
         yield host
     finally:

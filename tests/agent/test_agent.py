@@ -33,6 +33,8 @@ class Agent:
         self._folder, self._tls, self._port = folder, tls, port
         self._more: dict[str, str] = {}
         self.process: asyncio.subprocess.Process | None = None
+        self.begin: list[str] = []
+        """What the command begins with: who runs the agent as somebody else."""
         self.watched = folder / "watched"
         self.watched.mkdir()
 
@@ -56,7 +58,14 @@ class Agent:
 
     async def _run(self, *arguments, **options):
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", *arguments, env=self._environment(), cwd=ROOT, **options
+            *self.begin,
+            sys.executable,
+            "-m",
+            "agent",
+            *arguments,
+            env=self._environment(),
+            cwd=ROOT,
+            **options,
         )
 
     async def start(self, **settings) -> None:
@@ -287,6 +296,67 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
             await receiver.until(lambda: changed(receiver, asked / "three"))
             _, event = changed(receiver, asked / "three")[0]
             assert event.attribution == events.ATTRIBUTION_INFERRED
+
+
+async def test_the_sizes_that_a_receiver_takes_are_kept(tmp_path, tls, free_port):
+    receiver = Receiver()
+    receiver.limits = pb.Limits(arguments_size_bytes=600, body_size_bytes=16 << 10)
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start()
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(lambda: receiver.batches, 40)
+            before = receiver.next
+            names = " ".join(f"{agent.watched}/{number}" for number in range(40))
+            code = f"for name in {names}; do /bin/sh -c 'echo x > $1' sh $name {'y' * 900}; done"
+            await run("/bin/sh", "-c", code)
+            await receiver.until(lambda: changed(receiver, agent.watched / "39"))
+            image, _ = changed(receiver, agent.watched / "39")[0]
+        assert image.arguments_cut
+        assert 500 < sum(len(each) + 1 for each in image.arguments) <= 600
+        later = [batch for number, batch in receiver.batches.items() if number > before]
+        sizes = [pb.BatchHeader.FromString(batch.header).body_size_bytes for batch in later]
+        assert len(sizes) > 1
+        assert max(sizes) <= 16 << 10
+        # Before it knew, it may have sealed a larger one.
+        assert all(drop.last <= before for drop in receiver.dropped)
+
+
+async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
+    receiver = Receiver()
+    async with an_agent(tmp_path, tls, free_port) as agent:
+        await agent.enrol()
+        await agent.start()
+        async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+            await receiver.until(lambda: receiver.batches, 40)
+            (agent.watched / "config").write_text("x")
+            await run("mount", "-t", "tmpfs", "none", str(agent.watched))
+            try:
+                file = agent.watched / "on-the-new-one"
+
+                async def told_of_it() -> bool:
+                    await run("/bin/sh", "-c", f"echo x > {file}")
+                    await asyncio.sleep(0.3)
+                    return bool(changed(receiver, file))
+
+                async with asyncio.timeout(20):
+                    while not await told_of_it():
+                        pass
+                image, event = changed(receiver, file)[0]
+                assert event.attribution == events.ATTRIBUTION_EXACT
+                assert image.arguments[0] == b"/bin/sh"
+            finally:
+                await run("umount", str(agent.watched))
+            other = tmp_path / "other"
+            other.write_text("y")
+            await run("mount", "--bind", str(other), str(agent.watched / "config"))
+            try:
+                await receiver.until(
+                    lambda: any("mounted over it" in s for s in statuses(receiver)[-1].not_seen)
+                )
+            finally:
+                await run("umount", str(agent.watched / "config"))
+            await receiver.until(lambda: not statuses(receiver)[-1].not_seen)
 
 
 def _metrics(port: int) -> dict[str, float]:

@@ -1,5 +1,10 @@
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,8 @@ from agent.spool import Spool
 from nightherd.event.v1 import delivery_pb2 as pb
 from tests.agent.receiver import assert_gapless
 from tests.agent.sealing import append
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def batches_of(spool: Spool) -> dict[int, pb.SealedBatch]:
@@ -34,19 +41,30 @@ def recorded(tmp_path_factory) -> tuple[Path, list[int]]:
     return folder, ends
 
 
+@pytest.fixture
+def memory(tmp_path) -> Iterator[Path]:
+    """A folder on which nothing waits for a disk, where there is one."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)
+
+
 def copy_of(folder: Path, place: Path) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(folder, place)
     return place
 
 
-def test_killed_at_any_byte_every_whole_batch_survives_and_the_chain_goes_on(recorded, tmp_path):
+def test_killed_at_any_byte_every_whole_batch_survives_and_the_chain_goes_on(recorded, memory):
     folder, ends = recorded
     original = Spool(folder)
     kept = batches_of(original)
     original.close()
     for cut in range(ends[-1] + 1):
-        copy = copy_of(folder, tmp_path / "cut")
+        copy = copy_of(folder, memory / "cut")
         # Cursors are written now and then: a killed agent's are old.
         (copy / "cursors").unlink()
         os.truncate(next(copy.glob("*.seg")), cut)
@@ -67,13 +85,13 @@ def test_killed_at_any_byte_every_whole_batch_survives_and_the_chain_goes_on(rec
         again.close()
 
 
-def test_cut_below_what_was_durable_numbers_are_not_used_twice(recorded, tmp_path):
+def test_cut_below_what_was_durable_numbers_are_not_used_twice(recorded, memory):
     folder, ends = recorded
     original = Spool(folder)
     head = original.link
     original.close()
     for cut in range(0, ends[-1], 7):
-        copy = copy_of(folder, tmp_path / "cut")
+        copy = copy_of(folder, memory / "cut")
         os.truncate(next(copy.glob("*.seg")), cut)
         whole = sum(end <= cut for end in ends)
         spool = Spool(copy)
@@ -91,10 +109,10 @@ def test_cut_below_what_was_durable_numbers_are_not_used_twice(recorded, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["cursors", "chain"])
-def test_the_small_files_cut_at_any_byte_cost_no_batch(recorded, tmp_path, name):
+def test_the_small_files_cut_at_any_byte_cost_no_batch(recorded, memory, name):
     folder, ends = recorded
     for cut in range((folder / name).stat().st_size):
-        copy = copy_of(folder, tmp_path / "cut")
+        copy = copy_of(folder, memory / "cut")
         os.truncate(copy / name, cut)
         spool = Spool(copy)
         assert spool.link.number == len(ends)
@@ -112,12 +130,12 @@ def test_the_small_files_cut_at_any_byte_cost_no_batch(recorded, tmp_path, name)
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_damage_costs_the_records_it_touches_and_is_told(recorded, data, tmp_path):
+def test_damage_costs_the_records_it_touches_and_is_told(recorded, data, memory):
     folder, ends = recorded
     begins = [0, *ends[:-1]]
     place = data.draw(st.integers(0, ends[-1] - 1))
     noise = data.draw(st.binary(min_size=1, max_size=min(700, ends[-1] - place)))
-    copy = copy_of(folder, tmp_path / "bent")
+    copy = copy_of(folder, memory / "bent")
     segment = next(copy.glob("*.seg"))
     content = bytearray(segment.read_bytes())
     same = bytes(content)
@@ -232,6 +250,16 @@ def small_segments(monkeypatch):
     monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 4096)
 
 
+def told_missing(spool: Spool, receiver: str, number: int) -> tuple[int, int]:
+    """Return the first number from `number` on that is not missing, and the events in between."""
+    events = 0
+    while hole := spool.missing(receiver, number):
+        assert hole.first == number
+        events += hole.event_count
+        number = hole.last + 1
+    return number, events
+
+
 def test_the_quota_takes_first_what_the_store_has(tmp_path, small_segments):
     spool = Spool(tmp_path, quota_bytes=40_000)
     append(spool, 10)
@@ -273,12 +301,7 @@ def test_counts_of_what_was_given_up_are_known_after_a_kill(tmp_path, small_segm
     again = Spool(copy_of(tmp_path / "spool", tmp_path / "copy"), quota_bytes=20_000)
     assert again.first == first
     for receiver, done in (("store", 3), ("detector", 0)):
-        number, events = done + 1, 0
-        while hole := again.missing(receiver, number):
-            assert hole.first == number
-            events += hole.event_count
-            number = hole.last + 1
-        assert (number, events) == (first, first - 1 - done)
+        assert told_missing(again, receiver, done + 1) == (first, first - 1 - done)
     # A receiver that lost what it had asks for what was never a hole: nobody knows the count.
     assert again.missing("store", 2).event_count == 0
     assert again.missing("store", 2).last == 3
@@ -332,6 +355,95 @@ def test_what_a_failed_write_left_behind_costs_nothing(tmp_path):
     assert_gapless(batches_of(again))
     assert again.take_damage() == []
     again.close()
+
+
+@contextmanager
+def a_disk(folder: Path, options: str):
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
+    try:
+        yield folder / "spool"
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+
+
+@needs_root
+def test_on_a_full_disk_what_the_store_has_makes_room(tmp_path, small_segments):
+    with a_disk(tmp_path / "disk", "size=64k") as folder:
+        spool = Spool(folder)
+        with suppress(OSError):
+            while True:
+                _append_one(spool)
+        full = spool.link.number
+        with pytest.raises(OSError, match="No space left"):
+            _append_one(spool)
+        assert (spool.link.number, spool.first) == (full, 1)
+        spool.settled("store", full)
+        evicted = []
+        for _ in range(200):
+            evicted += _append_one(spool)
+            spool.settled("store", spool.link.number)
+        assert spool.link.number == full + 200
+        assert evicted == []
+        whole = batches_of(spool)
+        assert sorted(whole) == list(range(spool.first, full + 201))
+        spool.close()
+        again = Spool(folder)
+        assert batches_of(again) == whole
+        assert told_missing(again, "detector", 1) == (again.first, again.first - 1)
+        again.close()
+
+
+@needs_root
+def test_where_no_further_file_can_be_made_the_last_one_grows(tmp_path, small_segments):
+    with a_disk(tmp_path / "disk", "nr_inodes=6") as folder:
+        spool = Spool(folder)
+        append(spool, 60)
+        assert_gapless(batches_of(spool))
+        assert len(list(folder.glob("*.seg"))) < 4
+        spool.close()
+        again = Spool(folder)
+        assert again.link.number == 60
+        assert_gapless(batches_of(again))
+        again.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from agent import spool
+from tests.agent.sealing import append
+spool.SEGMENT_BYTES = 8192
+own = spool.Spool(Path(sys.argv[1]))
+while True:
+    append(own, 1, size=own.link.number % 400 + 10)
+    print(own.link.number, flush=True)
+    if own.link.number % 5 == 0:
+        own.settled("store", own.link.number - 2)
+        own.save_cursors()
+"""
+
+
+def test_a_writer_that_is_killed_again_and_again_loses_nothing_it_had_written(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
+    written = 0
+    for kills in range(12):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], env=environment, stdout=subprocess.PIPE
+        )
+        for _ in range(3 + kills * 5):
+            written = int(writer.stdout.readline())
+        writer.kill()
+        rest = writer.communicate()[0].split()
+        written = int(rest[-1]) if rest else written
+    spool = Spool(tmp_path)
+    assert spool.link.number >= written > 300
+    assert_gapless(batches_of(spool))
+    assert spool.take_damage() == []
+    spool.close()
 
 
 def _append_one(spool: Spool):

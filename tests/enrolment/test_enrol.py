@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -97,6 +98,14 @@ def test_nobody_there_is_said_in_one_line(tmp_path, free_port):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("url", ["http://localhost:1", "localhost:1", "https://", "https://h:x"])
+def test_an_address_that_is_none_is_said(tmp_path, url):
+    done = agent(tmp_path, url, "--token", "t", "--ca-sha256", "00" * 32)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "not enrolled: " in done.stderr
+
+
 def test_a_wrong_token_and_an_expired_one_are_refused(enrolment):
     for token in ("", "wrong", "../../ca-key", "x" * 9000):
         with pytest.raises(RefusedError, match="TOKEN_UNKNOWN"):
@@ -153,6 +162,14 @@ def test_tokens_lie_there_as_hashes_for_their_owner_only(tmp_path):
     assert tokens.use(token, NOW + HOUR) == "web"
     with pytest.raises(TokenUsedError):
         tokens.use(token, NOW)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make one for somebody else")
+def test_a_token_that_root_makes_is_for_the_owner_of_the_folder(tmp_path):
+    os.chown(tmp_path, 65534, 65534)
+    Tokens(tmp_path).make("web", HOUR, NOW)
+    folder = tmp_path / "tokens"
+    assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {65534}
 
 
 def test_an_expired_token_is_refused_and_forgotten_a_week_later(tmp_path):

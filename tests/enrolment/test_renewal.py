@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent import renewal
 from agent.authority import RefusedError
 from agent.renewal import Renewing, complete, due_s, renew, write
-from chassis.tls import CERT_FILE, KEY_FILE, NEXT_KEY_FILE, Identity
+from chassis.tls import CA_FILE, CERT_FILE, KEY_FILE, NEXT_KEY_FILE, Identity
 
 HOUR = dt.timedelta(hours=1)
 
@@ -150,10 +150,11 @@ def test_a_crash_at_any_moment_leaves_a_pair_or_what_completes_it(enrolment, tmp
             (folder / name).write_bytes(content)
         crashed = Identity(folder)
         crashed.files()  # a reader that comes before it is completed
+        (folder / f".{KEY_FILE}.0123456789abcdef").write_bytes(done[KEY_FILE][:9])
         complete(folder)
+        assert {path.name for path in folder.iterdir()} == {CA_FILE, CERT_FILE, KEY_FILE}
         crashed.files()
         assert crashed.certificate() == (old_cert if number == 0 else certificate)
-        assert not (folder / NEXT_KEY_FILE).exists()
 
 
 def test_a_first_enrolment_that_crashed_is_completed(enrolment, tmp_path):

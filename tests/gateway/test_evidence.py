@@ -27,6 +27,16 @@ def status():
         not_seen=["short-lived processes: polling sees them by luck"],
         agent_version="0.1.0",
         lost=3,
+        rss_bytes=50 << 20,
+        peak_rss_bytes=60 << 20,
+        cpu_ms=1234,
+        collected=7,
+        unwritten_batches=2,
+        processes=99,
+        receivers=[
+            events.AgentStatus.Receiver(name="store", behind=1, connected=True),
+            events.AgentStatus.Receiver(name="modeler", behind=40),
+        ],
     )
 
 
@@ -68,6 +78,10 @@ async def test_a_host_says_how_well_it_is_seen_and_what_is_missing(api, host):
     assert row["level"] == "poll"
     assert row["notSeen"] == ["short-lived processes: polling sees them by luck"]
     assert (row["batches"], row["events"], row["gaps"], row["lost"]) == (3, 6, 1, 3)
+    assert (row["agentRssBytes"], row["agentPeakRssBytes"]) == (50 << 20, 60 << 20)
+    assert (row["agentCpuMs"], row["agentProcesses"]) == (1234, 99)
+    assert (row["eventsCollected"], row["batchesUnwritten"]) == (7, 2)
+    assert [row[f"behind{name}"] for name in ("Store", "Detector", "Modeler")] == [1, 0, 40]
     assert row["fqdn"] == f"{name}.example"
     assert row["firstSeen"] <= row["lastSeen"]
     assert row["clockSkewMs"] != 0

@@ -31,6 +31,11 @@ class Deviations:
         self.alerts: dict[str, pb.Finding] = {}
         self._first: dict[tuple[str, str], int] = {}
 
+    def keep(self, finding: pb.Finding | None) -> None:
+        """Take an alert that is no deviation from a model, and belongs to this batch as well."""
+        if finding is not None:
+            self.alerts[finding.occurrence_id] = finding
+
     def add(
         self,
         breach: Breach,

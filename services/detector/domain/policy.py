@@ -53,6 +53,8 @@ class Policy:
     deviations: Mapping[int, Verdict]
     capabilities: Mapping[str, Verdict]
     contained: tuple[str, ...]
+    login_written: Verdict
+    """When a process writes its own login uid."""
     rights: Verdict | None = None
 
     def verdict_of(self, type_: Type, *, rights: bool) -> Verdict:
@@ -115,6 +117,7 @@ def parse(document: Mapping[str, Any]) -> Policy:
         },
         contained=tuple(document["contained"]),
         rights=_verdict(document["rights"]) if "rights" in document else None,
+        login_written=_verdict(document.get("login_written", {"effect": "record"})),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from agent.sensors import open_sensors
 from agent.sensors.audit import AuditSensor
 from agent.sensors.audit_netlink import TASK_NEVER, AuditSocket, Status
-from agent.sensors.audit_rules import EXCLUSIONS, LOCKED, exec_rules, hindrance, tells_execs
+from agent.sensors.audit_rules import EXCLUSIONS, LOCKED, exec_rules, hindrance, stale, tells_execs
 from agent.sensors.records import UNKNOWN_STATUS, FileRecord, LossRecord, ProcessRecord
 from agent.sensors.unavailable import SensorUnavailable
 from agent.sensors.watchlist import Entry, WatchList
@@ -86,6 +86,19 @@ def test_what_keeps_executions_from_being_told_is_said(status, rules, why):
     said = hindrance(status, rules)
     assert why in said
     assert bool(said) == bool(why)
+
+
+@pytest.mark.kernel
+def test_a_rule_that_blinds_it_later_is_a_failure_of_the_source(control, until):
+    sensor = AuditSensor(processes=True)
+    added = control.add_rule(TASK_NEVER)
+    try:
+        with pytest.raises(OSError, match="task,never"):
+            until(sensor, lambda _: False)
+    finally:
+        if added:
+            control.delete_rule(TASK_NEVER)
+        sensor.close()
 
 
 @pytest.mark.kernel
@@ -168,13 +181,61 @@ def test_rules_of_a_killed_agent_are_removed_by_the_next(control):
     )
     if done.stdout.strip() != b"True":
         pytest.skip(f"another process is the audit daemon: {done.stderr.decode()[-300:]}")
-    assert all(rule in control.rules() for rule in exec_rules())
+    left = stale(control.rules())
+    assert len(left) == len(exec_rules())
     sensor = AuditSensor()
     ours = sensor.is_daemon
     sensor.close()
     if not ours:
         pytest.skip("another process became the audit daemon")
-    assert not any(rule in control.rules() for rule in (*exec_rules(), *EXCLUSIONS, TASK_NEVER))
+    assert not any(rule in control.rules() for rule in (*left, *EXCLUSIONS, TASK_NEVER))
+
+
+@pytest.mark.kernel
+def test_rules_that_a_killed_reader_left_are_removed_by_any_agent(control):
+    code = (
+        "from agent.sensors.audit_netlink import AuditSocket\n"
+        "from agent.sensors.audit_rules import exec_rules\n"
+        "socket = AuditSocket()\nfor rule in exec_rules(): socket.add_rule(rule)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
+    mine = exec_rules()[0]
+    control.add_rule(mine)
+    try:
+        assert mine not in stale(control.rules())
+        AuditSensor().close()
+        assert not stale(control.rules())
+        assert mine in control.rules()
+    finally:
+        control.delete_rule(mine)
+
+
+@pytest.mark.kernel
+def test_who_ran_before_is_told_to_have_ended(folder, until):
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    opened = open_sensors("audit", WatchList([Entry("t", (bytes(folder) + b"/**",), urgent=True)]))
+    try:
+        if opened.level != "audit":
+            pytest.skip(f"another agent keeps audit from it: {opened.not_seen}")
+        child.kill()
+        child.wait()
+        records = until(
+            opened.sensors,
+            lambda seen: any(
+                isinstance(r, ProcessRecord) and (r.kind, r.pid) == ("exit", child.pid)
+                for r in seen
+            ),
+        )
+    finally:
+        opened.close()
+        child.kill()
+        child.wait()
+    (end,) = [
+        r
+        for r in records
+        if isinstance(r, ProcessRecord) and r.kind == "exit" and r.pid == child.pid
+    ]
+    assert 0 < end.boot_ns - end.start_ns < 60e9
 
 
 @pytest.fixture
@@ -210,10 +271,10 @@ def auditd(tmp_path):
         process.wait(20)
 
 
-def is_daemon(control, pid):
+def is_daemon(control, process):
     deadline = time.monotonic() + 15
-    while control.status().daemon_pid != pid:
-        if time.monotonic() > deadline:
+    while control.status().daemon_pid != process.pid:
+        if process.poll() is not None or time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
@@ -222,7 +283,7 @@ def is_daemon(control, pid):
 @pytest.mark.kernel
 def test_beside_auditd_its_settings_stay_and_our_rules_go(control, auditd, until):
     process = auditd()
-    if not is_daemon(control, process.pid):
+    if not is_daemon(control, process):
         pytest.skip("another process is the audit daemon")
     control.delete_rule(TASK_NEVER)
     settings, rules = control.status(), control.rules()
@@ -232,7 +293,7 @@ def test_beside_auditd_its_settings_stay_and_our_rules_go(control, auditd, until
         pytest.skip(f"another agent's rule is there: {why}")
     try:
         assert not sensor.is_daemon
-        assert replace(control.status(), lost=0) == replace(settings, lost=0)
+        assert replace(control.status(), lost=0, backlog=0) == replace(settings, lost=0, backlog=0)
         subprocess.run(["/bin/true", "beside-auditd"], check=True)
         (record,) = of(until(sensor, lambda seen: of(seen, b"beside-auditd")), b"beside-auditd")
         assert record.pid != os.getpid()
@@ -250,17 +311,24 @@ def test_an_auditd_that_starts_later_gets_the_place_and_executions_go_on(control
             pytest.skip("another process is the audit daemon")
         process = auditd()
         records = until(sensor, lambda _: not sensor.is_daemon)
-        if not is_daemon(control, process.pid):
+        if not is_daemon(control, process):
             # The kernel turned it away, and told us; who manages services starts it again.
-            process.wait(20)
-            assert is_daemon(control, auditd().pid)
+            process = auditd()
+            if not is_daemon(control, process):
+                pytest.skip(f"{control.status().daemon_pid} is the audit daemon, not auditd")
         subprocess.run(["/bin/true", "after-auditd"], check=True)
         records += until(sensor, lambda seen: of(seen, b"after-auditd"))
         assert not [each for each in records if isinstance(each, LossRecord)]
+
         # Whoever loads auditd's rules begins with removing all there are.
+        def removed(seen):
+            for rule in exec_rules():
+                control.delete_rule(rule)
+            return any(isinstance(each, LossRecord) for each in seen)
+
+        told = until(sensor, removed)
         for rule in exec_rules():
-            control.delete_rule(rule)
-        told = until(sensor, lambda seen: any(isinstance(each, LossRecord) for each in seen))
+            control.add_rule(rule)
         assert any(
             "removed the rules" in each.detail for each in told if isinstance(each, LossRecord)
         )

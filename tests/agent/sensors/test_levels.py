@@ -64,7 +64,8 @@ def test_the_poll_level_can_be_chosen_and_says_what_it_does_not_see(watch_list):
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 def test_without_privileges_it_polls_and_says_why():
     level, names, not_seen = told_by(
-        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+        *("--inh-caps=-all", "--bounding-set=-all"),
     )
     assert (level, names) == ("poll", ["inotify", "psutil"])
     assert any("not permitted (needs root" in each for each in not_seen)
@@ -77,6 +78,20 @@ def test_root_without_the_capabilities_polls_but_hears_audit():
     level, names, not_seen = told_by("setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon")
     assert (level, names) == ("poll", ["inotify", "psutil", "audit"])
     assert any("not permitted" in each for each in not_seen)
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_who_may_not_add_rules_polls_and_says_what_is_missing():
+    # As with rules that are locked (-e 2), the kernel answers EPERM.
+    level, names, not_seen = told_by(
+        "setpriv", "--bounding-set=-audit_control", code=TELL.replace('"auto"', '"audit"')
+    )
+    assert (level, names) == ("poll", ["inotify", "psutil"])
+    assert any(
+        "The audit level does not work here" in each and "CAP_AUDIT_CONTROL" in each
+        for each in not_seen
+    )
 
 
 @pytest.mark.kernel

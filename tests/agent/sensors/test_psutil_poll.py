@@ -3,6 +3,7 @@ import pty
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,10 @@ def test_the_snapshot_knows_a_terminal():
     if pid == 0:
         os.execv("/bin/sleep", ["sleep", "60"])
     try:
+        # The child takes the terminal after it was forked.
+        until = time.monotonic() + 10
+        while not proc_files.stat(pid).terminal and time.monotonic() < until:
+            time.sleep(0.01)
         (seen,) = of(SnapshotSensor().drain(), pid)
         assert f"/dev/{seen.terminal}" == str(Path(f"/proc/{pid}/fd/0").readlink())
     finally:

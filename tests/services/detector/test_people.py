@@ -266,3 +266,21 @@ def test_a_service_is_told_by_the_command_that_asked_or_else_by_its_manager():
     assert told == {("alice", 500, "nginx.service"), ("root", 1, "b.service")}
     assert {a.activity.type for a in found} == {pb.ACTIVITY_TYPE_APP_RESTART}
     assert not alerts
+
+
+def test_whoever_writes_its_own_login_uid_raises_an_alert():
+    change = events.LoginUserChange(previous_login_user_id=1001, login_user_id=0)
+    image = a_person(executable="/tmp/hide", arguments=["/tmp/hide"])
+    activities, alerts = judged((image, an_event(login_user_change=change)))
+    assert not activities
+    (alert,) = alerts
+    assert alert.alert.attack_type == "loginUserWritten"
+    assert alert.alert.severity == pb.SEVERITY_HIGH
+    assert alert.alert.message == "/tmp/hide wrote its own login uid: from uid 1001 to uid 0"
+    assert alert.actor.exec_id == image.exec_id
+
+
+def test_a_login_uid_that_was_taken_away_is_named_so():
+    change = events.LoginUserChange(previous_login_user_id=1001)
+    _, (alert,) = judged((a_person(), an_event(login_user_change=change)))
+    assert alert.alert.message.endswith("from uid 1001 to nobody")
