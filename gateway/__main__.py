@@ -15,6 +15,7 @@ from gateway.app import create_app
 from gateway.auth import Authentication
 from gateway.peers import Peers
 from gateway.readiness import prepare
+from gateway.renderers import Renderers
 from gateway.repository import Repository
 from gateway.settings import Settings
 
@@ -36,7 +37,9 @@ async def serve(settings: Settings) -> None:
             closing.push_async_callback(peers.close)
             authentication = Authentication(repository, settings)
             closing.callback(authentication.close)
-            app = create_app(authentication, repository, peers)
+            renderers = Renderers(settings.export_processes)
+            closing.push_async_callback(renderers.close)
+            app = create_app(authentication, repository, peers, renderers)
             if (metrics := serve_metrics(settings.metrics_listen)) is not None:
                 closing.callback(metrics.close)
             sock = closing.enter_context(listening(settings.listen))

@@ -7,6 +7,7 @@ from gateway import openapi, problems
 from gateway.auth import Authentication, anybody
 from gateway.middleware import Guard
 from gateway.peers import Peers
+from gateway.renderers import Renderers
 from gateway.repository import Repository
 from gateway.routes import (
     authenticate,
@@ -37,7 +38,9 @@ ROUTERS = (
 )
 
 
-def create_app(authentication: Authentication, repository: Repository, peers: Peers) -> FastAPI:
+def create_app(
+    authentication: Authentication, repository: Repository, peers: Peers, renderers: Renderers
+) -> FastAPI:
     """Return the application, wired."""
     app = FastAPI(
         title="Nightherd",
@@ -52,6 +55,7 @@ def create_app(authentication: Authentication, repository: Repository, peers: Pe
     app.state.authentication = authentication
     app.state.repository = repository
     app.state.peers = peers
+    app.state.renderers = renderers
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)

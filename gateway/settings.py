@@ -1,5 +1,6 @@
 """What the gateway can be told."""
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,6 +43,12 @@ class Settings(MongoSettings):
     lockout_seconds: int = Field(default=300, ge=1, description="how long a lockout lasts")
     renewal_check_seconds: float = Field(
         default=30, gt=0, description="how often the certificate's files are looked at"
+    )
+    export_processes: int = Field(
+        default_factory=lambda: min(os.cpu_count() or 1, 4),
+        ge=0,
+        le=64,
+        description="processes that render large exports; default: one a core, at most 4",
     )
     drain_seconds: float = Field(default=5, ge=0, description="grace for answers at the end")
 

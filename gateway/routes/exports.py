@@ -11,6 +11,7 @@ from gateway.event_filters import EVENT_FILTER, events_filter
 from gateway.exports import Export, content
 from gateway.peers import Peers
 from gateway.problems import ProblemError
+from gateway.rendering import Setup
 from gateway.streams import ExactType, begun
 
 router = APIRouter(prefix="/nightherd", tags=["nightherd"], dependencies=[Depends(reader)])
@@ -35,15 +36,9 @@ async def export_events(request: Request, form: str) -> Response:
         raise ProblemError(404, f"Formats are {', '.join(BY_NAME)}")
     chosen = [*question.words("proof", PROOFS), ""][0]
     raw = question.flag("raw") or False
-    made = BY_NAME[form](raw=raw)
-    export = Export(
-        events_filter(question),
-        made,
-        raw,
-        chosen,
-        question.last("after"),
-        question.last("position"),
-    )
-    parts = await begun(content(peers, export))
+    made, asked = BY_NAME[form], events_filter(question)
+    setup = Setup.of(asked, form, raw=raw, proof=chosen)
+    export = Export(asked, setup, question.last("after"), question.last("position"))
+    parts = await begun(content(peers, request.app.state.renderers, export))
     media_type = WITH_PROOF if chosen else made.media_type
     return ExactType(parts, media_type, f"nightherd-events.{made.suffix}")

@@ -13,7 +13,7 @@ from chassis.mongo import PyMongoError
 from evidence.removals import Removal
 from nightherd.event.v1.event_pb2 import Gap
 from services.store.domain import removals as domain
-from services.store.domain.places import BODIES, PREFIX
+from services.store.domain.places import BODIES, PREFIX, bodies_of
 from services.store.domain.removals import Sum
 from services.store.repository.hosts import FoundGap, Hosts
 from services.store.repository.leases import Leases
@@ -137,6 +137,8 @@ class Retention:
         for removal in await self._removals.undone():
             if removal.why != domain.RETENTION:
                 await self._eraser.carry_out(removal)
+            elif bodies_of(removal.day) not in await self._removals.body_days():
+                await self._drop(removal)  # killed right behind the drop
         if self._keep.evidence_days:
             await self._drop_days(now_ns)
         if self._keep.host_bytes:
@@ -156,7 +158,7 @@ class Retention:
         first_kept = domain.cutoff(now_ns, self._keep.evidence_days)
         before_ns = domain.nanoseconds(first_kept)
         for bodies in await self._removals.body_days():
-            if domain.is_before(bodies, first_kept):
+            if domain.is_due(bodies, first_kept, now_ns):
                 await self._leases.take(TASK, LEASE_S)
                 await self._drop_day(PREFIX + bodies.removeprefix(BODIES), before_ns)
         await self._sessions.forget(before_ns)
@@ -172,7 +174,11 @@ class Retention:
             if known is None or not known[1] or known[0].received_before_ns < before_ns:
                 await self._eraser.carry_out(removal)
             return
+        await self._drop(removal)
+
+    async def _drop(self, removal: Removal) -> None:
         removal = await self._removals.begin(removal)
+        day, before_ns = removal.day, removal.received_before_ns
         batches, events = await self._eraser.say(day, removal)
         await self._removals.drop_day(day)
         # What came in this very moment went too: then the mark says so.

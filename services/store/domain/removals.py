@@ -74,7 +74,13 @@ def nanoseconds(moment: dt.datetime) -> int:
     return int(moment.timestamp()) * clock.NS
 
 
-def is_before(bodies: str, first_kept: dt.datetime) -> bool:
-    """Whether all that lies in the collection `bodies` was sealed before, or at no known time."""
+def is_due(bodies: str, first_kept: dt.datetime, now_ns: int) -> bool:
+    """Whether the day of the collection `bodies` is too old, or none at which anything was sealed.
+
+    Days to come are of clocks that are wrong: then only when batches came counts.
+    """
     day = PREFIX + bodies.removeprefix(BODIES)
-    return day == UNDATED or day < f"{PREFIX}{first_kept:%Y%m%d}"
+    tomorrow = cutoff(now_ns, 0) + dt.timedelta(days=1)
+    return (
+        day == UNDATED or day < f"{PREFIX}{first_kept:%Y%m%d}" or day > f"{PREFIX}{tomorrow:%Y%m%d}"
+    )

@@ -13,9 +13,9 @@ from services.store.repository.days import Days
 
 MOST_MS = 60_000
 """Longest that MongoDB may look for the next headers."""
-MOST_BATCHES = 64
+MOST_BATCHES = 32
 """Batches read at once."""
-MOST_BYTES = 4 << 20
+MOST_BYTES = 2 << 20
 """Bytes of uncompressed bodies read at once, where more than one batch is read."""
 FIELDS = {"h": True, "c": True, "s": True, "k": True, "g": True}
 Row = dict[str, Any]

@@ -11,7 +11,7 @@ from chassis import clock, mongo
 from nightherd.detector.v1 import finding_pb2
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as api
-from services.store.domain.removals import RETENTION
+from services.store.domain.removals import RETENTION, of_day
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.leases import Leases
@@ -133,6 +133,20 @@ async def test_what_came_late_stays_as_long_as_anything_else(store, tls):
     assert await gaps_of(store, OTHER) == [(T0, 1)]
 
 
+async def test_what_was_sealed_in_the_future_is_kept_as_long_as_anything_else(store, tls):
+    far = sealed_batch(None, sealed_ns=T0 + 9999 * DAY_NS)
+    undated = sealed_batch(None, 2, far, sealed_ns=0)
+    await deliver(store.address, tls.host(), [far, undated], HOST)
+    await received(store.database, T0)
+    old = retention(store.database, evidence_days=2)
+    await old.once(T0 + 2 * DAY_NS)
+    assert list((await bodies_of(store)).values()) == [1, 1]
+    await old.once(T0 + 3 * DAY_NS)
+    assert await bodies_of(store) == {}
+    report = await custody(store)
+    assert (report.intact, report.chains[0].header_only_count) == (True, 2)
+
+
 async def test_a_quota_takes_only_the_hosts_own_oldest(store, tls):
     mine = daily(3, per_day=4)
     await deliver(store.address, tls.host(), mine, HOST)
@@ -215,6 +229,19 @@ async def test_a_run_that_was_killed_is_finished_by_the_next(store, tls, mongo_u
     assert (await custody(store)).chains[0].header_only_count == days * 3
     assert [lost for _, lost in await gaps_of(store)][:50] == [3] * days
     assert isinstance(store.database, mongo.Database)
+
+
+async def test_a_run_that_was_killed_right_behind_a_drop_is_finished_too(store, tls):
+    await deliver(store.address, tls.host(), daily(2), HOST)
+    await received(store.database, T0)
+    (name, _) = await bodies_of(store)
+    removals = Removals(store.database)
+    await removals.begin(of_day(name.replace("bodies", "batches"), T0 + DAY_NS, 1))
+    await store.database[name].drop()
+    await retention(store.database).once(T0 + 9 * DAY_NS)
+    assert await removals.undone() == []
+    assert await gaps_of(store) == [(T0, 1)]
+    assert (await custody(store)).intact
 
 
 def erasure(**fields):

@@ -1,0 +1,186 @@
+"""Stored batches opened, judged and rendered: in the gateway, or in a process beside it.
+
+`python -m gateway.rendering` is such a process: frames (4 bytes of length, then content) come on
+standard input, a Setup first, then parts of the store's stream. For each part it answers with
+frames of the file, and an empty one at the part's end. It ends with its input.
+"""
+
+import base64
+import json
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import IO
+
+from google.protobuf.message import DecodeError
+
+from delivery.frames import BadFrameError, SizeMismatchError, open_frame
+from evidence.exports import proof
+from evidence.exports.formats import BY_NAME
+from evidence.matching import Matcher
+from evidence.rows import Batch
+from nightherd.event.v1 import delivery_pb2 as delivery
+from nightherd.event.v1 import event_pb2 as events
+from nightherd.store.v1 import store_service_pb2 as pb
+
+PART_BYTES = 256 << 10
+"""Handed on at once: less costs calls, more costs memory."""
+LENGTH = struct.Struct("<I")
+
+
+class RowUnknownError(Exception):
+    """The row to go on behind is none of this export; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is asked for."""
+
+    asked: str
+    """The EventFilter, serialised, base64."""
+    form: str
+    raw: bool = False
+    proof: str = ""
+    """"": rows only; else proof lines among them, HEADERS or FULL."""
+
+    @classmethod
+    def of(cls, asked: pb.EventFilter, form: str, *, raw: bool = False, proof: str = "") -> "Setup":
+        """Return the setup for a filter."""
+        return cls(base64.b64encode(asked.SerializeToString()).decode(), form, raw, proof)
+
+    def filter(self) -> pb.EventFilter:
+        """Return the filter."""
+        return pb.EventFilter.FromString(base64.b64decode(self.asked))
+
+    def frame(self) -> bytes:
+        """Return it as the first frame."""
+        return framed(json.dumps(asdict(self)).encode())
+
+
+class Writer:
+    """Renders batches one after the other."""
+
+    def __init__(self, setup: Setup, after: str = "") -> None:
+        """Render as `setup` says; of the first batch only what is behind the row `after`."""
+        self._setup, self._after = setup, after
+        self._asked = setup.filter()
+        self._format = BY_NAME[setup.form](raw=setup.raw)
+        self._matcher = Matcher(self._asked)
+        self._all = is_whole(self._asked)
+
+    def begin(self, *, resumed: bool) -> bytes:
+        """Return what the answer begins with; `resumed`: it goes behind what came before."""
+        setup, first = self._setup, b""
+        if setup.proof:
+            first = proof.MARK + proof.begin(self._asked, setup.form, setup.proof, raw=setup.raw)
+        return first if resumed else first + self._format.head
+
+    def end(self) -> bytes:
+        """Return what the answer ends with when it is whole."""
+        return proof.MARK + proof.end() if self._setup.proof else b""
+
+    def parts(self, part: pb.StreamBatchesResponse) -> Iterator[bytes]:
+        """Yield a part of the store's stream, rendered, in pieces of some size.
+
+        Raises:
+            RowUnknownError: the row to go on behind is not there.
+        """
+        ready: list[bytes] = []
+        size = 0
+        for batch in part.batches:
+            for piece in self._batch(batch):
+                ready.append(piece)
+                size += len(piece)
+                if size >= PART_BYTES:
+                    yield b"".join(ready)
+                    ready, size = [], 0
+        if ready:
+            yield b"".join(ready)
+
+    def _batch(self, stored: pb.StoredBatch) -> Iterator[bytes]:
+        """Yield the rows of a batch, and its proof line."""
+        header = delivery.BatchHeader.FromString(stored.header)
+        opened = _opened(header, stored.body) if self._matcher.herd(header.herd) else None
+        places: list[int] | range | None = None
+        written: list[bytes] = []
+        if opened is not None:
+            raw, body = opened
+            places = self._places(raw, body)
+            batch = Batch(stored.batch_id, header, stored.hostname, body)
+            lines = self._format.lines(batch, places)
+            for piece in self._behind(lines) if self._after else lines:
+                if self._setup.proof:
+                    written.append(piece)
+                yield piece
+        elif self._after:
+            raise RowUnknownError("after: the events of this row are gone")
+        # A batch without a row says nothing, unless its body is gone.
+        if self._setup.proof and (places or places is None):
+            count = None if places is None else len(places)
+            yield proof.MARK + proof.of_batch(stored, written, count, self._setup.proof)
+
+    def _places(self, raw: bytes, body: events.EventBatch) -> list[int] | range:
+        if self._all:
+            return range(len(body.events))
+        return self._matcher.places(body) if self._matcher.may_hold(raw) else []
+
+    def _behind(self, pieces: Iterator[bytes]) -> list[bytes]:
+        """Return the lines behind the row to go on behind."""
+        lines = b"".join(pieces).splitlines(keepends=True)
+        after, self._after = self._after, ""
+        for number, line in enumerate(lines):
+            if self._format.row_id(line) == after:
+                return lines[number + 1 :]
+        raise RowUnknownError("after: no row of this export has that id")
+
+
+def is_whole(asked: pb.EventFilter) -> bool:
+    """Whether all events of a batch match that is asked for: hosts and herds are the batch's."""
+    return all(field.name in ("hosts", "herds") for field, _ in asked.ListFields())
+
+
+def _opened(header: delivery.BatchHeader, frame: bytes) -> tuple[bytes, events.EventBatch] | None:
+    """Return the body's bytes and what they say; None: it is gone, or cannot be read."""
+    if not frame or header.body_format != 1:
+        return None
+    try:
+        raw = open_frame(frame, header.body_size_bytes)
+        return raw, events.EventBatch.FromString(raw)
+    except (BadFrameError, SizeMismatchError, DecodeError):
+        return None
+
+
+def framed(content: bytes) -> bytes:
+    """Return `content` as a frame."""
+    return LENGTH.pack(len(content)) + content
+
+
+def _frame(source: IO[bytes]) -> bytes | None:
+    head = source.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    content = source.read(LENGTH.unpack(head)[0])
+    return content if len(content) == LENGTH.unpack(head)[0] else None
+
+
+def main() -> None:
+    """Render parts until the input ends."""
+    # Ctrl-C reaches the whole group; the gateway decides when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    first = _frame(source)
+    if first is None:
+        return
+    writer = Writer(Setup(**json.loads(first)))
+    while (content := _frame(source)) is not None:
+        for piece in writer.parts(pb.StreamBatchesResponse.FromString(content)):
+            sink.write(LENGTH.pack(len(piece)))
+            sink.write(piece)
+        sink.write(LENGTH.pack(0))
+        sink.flush()
+
+
+if __name__ == "__main__":
+    main()
