@@ -7,7 +7,6 @@ of BASENAMES lies in the folder DIRNAMES[DIRINDEXES[n]].
 References: "RPM V4 Package format", "RPM database" at https://rpm.org/docs/
 """
 
-import sqlite3
 import struct
 from collections.abc import Iterator
 from contextlib import closing
@@ -51,6 +50,8 @@ def owned(root: Path) -> Iterator[tuple[str, list[bytes]]]:
         if file in seen or not file.is_file():
             continue
         seen.add(file)
+        import sqlite3  # noqa: PLC0415  (a megabyte, for hosts that have such a database)
+
         try:
             yield from _packages(file)
         except sqlite3.Error as error:
@@ -62,6 +63,8 @@ def _packages(file: Path) -> Iterator[tuple[str, list[bytes]]]:
     # Reading past a journal needs a shared file beside the database; without one, leave no trace.
     quiet = not journal.exists() or not journal.stat().st_size
     uri = f"file:{quote(str(file))}?mode=ro" + ("&immutable=1" if quiet else "")
+    import sqlite3  # noqa: PLC0415
+
     with closing(sqlite3.connect(uri, uri=True, timeout=2)) as connection:
         rows = connection.execute(
             "SELECT blob FROM Packages WHERE length(blob) <= ?", (MOST_HEADER_BYTES,)
