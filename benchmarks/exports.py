@@ -110,7 +110,7 @@ def run(*, quick: bool) -> Iterator[Result]:
             growth = beside = 0.0
             for form, target in TARGETS.items():
                 seconds = []
-                for _ in range(3 if quick else 2):
+                for _ in range(3 if quick else 1):
                     before = {pid: usage.memory_mb(pid)["VmRSS"] for pid in watched}
                     meters = [usage.Meter(pid) for pid in watched]
                     took, most, renderers = gateway.export(form, watched)

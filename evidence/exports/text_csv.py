@@ -83,7 +83,8 @@ class Csv:
         kind = event.WhichOneof("kind") or ""
         cells = [kind, *_NONE]
         for name, value in event_fields(event, kind).items():
-            cells[_PLACES[name]] = self._cell(value)
+            # Most are numbers.
+            cells[_PLACES[name]] = str(value) if type(value) is int else self._cell(value)
         return ",".join(cells).encode()
 
     def _process(self, image: events.Image) -> bytes:
@@ -105,8 +106,9 @@ class Csv:
     def _cell(self, value: Any) -> str:
         if isinstance(value, str):
             return self._text(value)
-        text = cell(value)
-        return self._text(text) if isinstance(value, list | dict) else text
+        if isinstance(value, dict):
+            return quoted(orjson.dumps(value).decode())  # begins with a brace: no formula
+        return self._text(cell(value)) if isinstance(value, list) else cell(value)
 
     @staticmethod
     def row_id(line: bytes) -> str:
