@@ -4,6 +4,7 @@ While it lasts they are FILE.part and FILE.proof.part. Behind each batch comes i
 which says how long its rows are: so whatever broke off, both can be cut to what is whole.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,8 +68,10 @@ class Parts:
 
     def __exit__(self, *_: object) -> None:
         """Close them; what is not finished stays."""
-        self._rows.close()
-        self._proof.close()
+        for file in (self._rows, self._proof):
+            # What a full disk did not take is not whole, and is fetched again.
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _recall(self) -> None:
         """Find the end of the last whole batch of an earlier run."""

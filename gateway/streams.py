@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from chassis.mongo import PyMongoError
 from chassis.text import csv_cell
+from evidence.exports.text_csv import cell as text_cell
 from gateway.problems import BrokenOffError, PeerError
 from gateway.queries import Question
 
@@ -82,7 +83,7 @@ async def _csv_lines(
     writer = csv.writer(buffer)
     writer.writerow(columns)
     yield _take(buffer)
-    cell = _cell if raw else _safe_cell
+    cell = text_cell if raw else _safe_cell
     async for part in parts:
         writer.writerows([cell(row.get(column)) for column in columns] for row in part)
         yield _take(buffer)
@@ -95,27 +96,13 @@ def _take(buffer: io.StringIO) -> bytes:
     return text.encode("utf-8")
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list) and not (value and isinstance(value[0], dict)):
-        return "; ".join([_cell(each).replace(";", "\\x3b") for each in value])
-    return orjson.dumps(value).decode()
-
-
 def _safe_cell(value: Any) -> str:
     # Most cells are empty or text. Numbers are ours: a negative one is no formula.
     if value is None:
         return ""
     if isinstance(value, str):
         return csv_cell(value)
-    return _cell(value) if isinstance(value, int | float) else csv_cell(_cell(value))
+    return text_cell(value) if isinstance(value, int | float) else csv_cell(text_cell(value))
 
 
 def json_answer(

@@ -4,12 +4,16 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import secrets
+import subprocess
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis.tls import Identity
+from cli.__main__ import main
 from cli.export import run_export
 from cli.homes import Home
 from cli.parts import proof_of
@@ -158,7 +162,51 @@ async def test_a_later_run_goes_on_with_what_an_earlier_one_left(
     assert verify_export(out, None, ()) == 0
 
 
-async def test_a_disk_that_is_full_is_told_as_such(api, host, home, tmp_path, capsys):
+async def test_every_filter_can_be_typed(api, host, home, tmp_path):
+    (home.state / "port").write_text(str(api.port))
+    out = tmp_path / "typed"
+    typed = ["export", "--home", str(home.path), "--format", "csv", "--out", str(out)]
+    typed += ["--host", host, "--host", "nobody", "--session", "7", "--path-prefix", "/etc/"]
+    typed += ["--from", "2026-01-01", "--to", "2027-01-01", "--kind", "file_change", "--raw"]
+    typed += ["--user", "alice", "--path", "/etc/passwd", "--search", "CMD", "--proof", "full"]
+    result = await asyncio.to_thread(CliRunner().invoke, main, typed)
+    assert result.exit_code == 0, result.output
+    assert out.read_bytes().count(b"\n") == 1 + 5
+    assert said(out)[0]["filter"]["session_ids"] == ["7"]
+    assert CliRunner().invoke(main, ["verify", str(out)]).exit_code == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own that holds 256 KiB; yields its folder and how to make it larger."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a file system of its own")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield (
+            folder,
+            lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True),
+        )
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_disk_that_is_full_is_told_and_gone_on_with(api, large, home, small_disk, capsys):
+    folder, enlarge = small_disk
+    out = folder / "events"
+    assert await exported(home, api.port, "csv", out, host=[large], proof="headers") == 1
+    assert "the disk is full" in capsys.readouterr().err
+    enlarge()
+    assert await exported(home, api.port, "csv", out, host=[large], proof="headers") == 0
+    assert verify_export(out, None, ()) == 0
+    assert out.read_bytes() == (await ask(api, "csv", {"host": large})).content
+
+
+async def test_a_folder_that_is_not_there_is_told(api, host, home, tmp_path, capsys):
     assert await exported(home, api.port, "csv", tmp_path / "no" / "file", host=[host]) == 1
     assert "No such file" in capsys.readouterr().err
 
