@@ -14,7 +14,7 @@ from gateway.rendering import RowUnknownError, Setup, Writer
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.store.v1 import store_service_pb2 as pb
 
-JOB_BYTES = 1 << 20
+JOB_BYTES = 512 << 10
 """Bodies, opened, that are rendered in one go: rows take some times as much."""
 SMALL_BYTES = 8 << 20
 """Rows that are rendered in the gateway: to start processes takes as long as these."""

@@ -16,7 +16,8 @@ from gateway.rendering import LENGTH, Setup, framed
 
 WAITING = 2
 """Parts that each process has to do, the one it works on included."""
-LIMIT_BYTES = 256 << 10
+LIMIT_BYTES = 2 << 20
+"""Kept of what one has done while another is read: more than a part, else they wait in turns."""
 
 
 class Renderers:

@@ -10,7 +10,8 @@ import orjson
 
 from evidence.exports.facts import Fact, facts, present
 from evidence.exports.sentence import sentence
-from evidence.rows import Batch, Row, readable
+from evidence.kinds import Row, readable
+from evidence.rows import Batch
 
 ECS_VERSION = "9.0.0"
 _KINDS: dict[str, tuple[list[str], list[str]]] = {

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from evidence.rows import Batch, Row, actor_of, rows
+from evidence.kinds import Row
+from evidence.rows import Batch, actor_of, rows
 from nightherd.event.v1 import event_pb2 as events
 
 

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from evidence.rows import moment
+from evidence.kinds import moment
 
 Some = TypeVar("Some", bound=Message)
 

@@ -6,15 +6,8 @@ import orjson
 
 from chassis.text import show
 from evidence.exports.fragments import MOST_LINES, NEW_IN_EVENTS, NEW_IN_IMAGES, Shared, Times
-from evidence.rows import (
-    Batch,
-    Row,
-    actor_of,
-    batch_fields,
-    event_fields,
-    event_id,
-    image_fields,
-)
+from evidence.kinds import Row, event_fields
+from evidence.rows import Batch, actor_of, batch_fields, event_id, image_fields
 from nightherd.event.v1 import event_pb2 as events
 
 

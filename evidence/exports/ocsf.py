@@ -11,7 +11,8 @@ from chassis import clock
 from evidence.exports.ecs import ip_of
 from evidence.exports.facts import Fact, facts, present
 from evidence.exports.sentence import sentence
-from evidence.rows import Batch, Row, readable
+from evidence.kinds import Row, readable
+from evidence.rows import Batch
 
 OCSF_VERSION = "1.8.0"
 _MS = 1_000_000

@@ -11,6 +11,7 @@ import orjson
 
 from chassis.text import csv_cell, show
 from evidence.exports.fragments import MOST_LINES, NEW_IN_EVENTS, NEW_IN_IMAGES, Shared, Times
+from evidence.kinds import Row, event_fields
 from evidence.rows import (
     BATCH_FIELDS,
     EVENT,
@@ -18,10 +19,8 @@ from evidence.rows import (
     IMAGE_FIELDS,
     PROCESS_FIELDS,
     Batch,
-    Row,
     actor_of,
     batch_fields,
-    event_fields,
     event_id,
     image_fields,
 )

@@ -11,7 +11,8 @@ import orjson
 from chassis import clock
 from evidence.exports.facts import Fact, facts
 from evidence.exports.sentence import sentence
-from evidence.rows import Batch, Row, readable
+from evidence.kinds import Row, readable
+from evidence.rows import Batch
 
 MOST_WORD_BYTES = 32_766
 _CUT = " [cut]"
