@@ -52,4 +52,5 @@ class Leases:
         """Return the time by MongoDB's clock."""
         hello = await self._leases.database.command("hello")
         time: dt.datetime = hello["localTime"]
-        return time
+        # Answers to commands are decoded without the client's zone; MongoDB means UTC.
+        return time if time.tzinfo else time.replace(tzinfo=dt.UTC)

@@ -185,6 +185,20 @@ async def test_old_findings_go_and_new_ones_stay(store):
     assert (mark["why"], mark["reason"]) == ("retention", "activity are kept for 2 days")
 
 
+async def test_the_task_itself_does_it_and_takes_both_clocks_for_right(store, tls):
+    await deliver(store.address, tls.host(), daily(3), HOST)
+    await received(store.database, T0)
+    task = asyncio.create_task(retention(store.database, evidence_days=1).run(0.05))
+    try:
+        async with asyncio.timeout(20):
+            while await bodies_of(store):  # T0 is long ago
+                await asyncio.sleep(0.05)
+                assert not task.done()
+    finally:
+        task.cancel()
+    assert (await custody(store)).intact
+
+
 async def test_one_replica_at_a_time(store):
     one, other = Leases(store.database), Leases(store.database)
     assert await one.take("cleaning", 60)
