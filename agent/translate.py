@@ -175,6 +175,9 @@ class Translator:
         if process is None:
             self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
             return
+        if process.ended_ns and process.ended_ns < record.boot_ns:
+            # It bears the time at which it was read: what a process did, it did before its end.
+            record = record._replace(boot_ns=process.ended_ns)
         several = self._identifier.images_this_tick(process)
         sure = record.exact and not several
         self._collect(
@@ -224,10 +227,12 @@ class Translator:
         if any(c.path == self._packages.watched for c in made.event.file_change.changes):
             self._packages.touched(made, now)
         if any(c.path in self._accounts.watched for c in made.event.file_change.changes):
+            # Whoever else writes to these files just now may have made the change as well.
+            alone = not self._files.touch(self._accounts.watched)
             for change in self._accounts.changes():
                 event = events.Event(
                     event_time=made.event.event_time,
-                    attribution=made.event.attribution,
+                    attribution=made.event.attribution if alone else events.ATTRIBUTION_INFERRED,
                     account_change=change,
                 )
                 self._output.add(Made(made.image, event, urgent=True), now)

@@ -98,6 +98,13 @@ def renew_host(home: Home, herd: str, key: bytes, *, always: bool = False) -> No
 
 def print_token(home: Home, herd: str, hours: float) -> int:
     """Let the enrolment program make a token that enrols one host; return its exit status."""
+    if not (home.ca / "ca-key.pem").is_file():
+        print(
+            f"nightherd: there is no authority in {home.ca}: start `nightherd up` once, or name "
+            "the home with --home",
+            file=sys.stderr,
+        )
+        return 2
     command = [sys.executable, "-m", "enrolment", "token", "--herd", herd, "--hours", str(hours)]
     own = environment("enrolment", dir=str(home.ca))
     return subprocess.run(command, env=own, check=False).returncode

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,12 +14,21 @@ from cli.homes import Home
 
 RECEIVERS = ("store", "detector", "modeler")
 """Programs of those that run here that take batches."""
+# It names a folder as well, so it begins with nothing that leads elsewhere.
+IMPORTED_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:-]{0,127}", re.ASCII)
 
 
 def run_replay(
     home: Home, files: Sequence[Path], herd: str, host_id: str, rate: float, format_: str
 ) -> int:
     """Replay `files` into the services that run on this machine; return the exit status."""
+    if host_id and not IMPORTED_ID.fullmatch(host_id):
+        print(
+            f"nightherd: {host_id!r} can be no host's id: letters, digits, - and _ to begin with, "
+            "then also . and :, at most 128",
+            file=sys.stderr,
+        )
+        return 2
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
         print(f"nightherd: no such file: {', '.join(missing)}", file=sys.stderr)

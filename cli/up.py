@@ -32,6 +32,7 @@ from cli.users import can_run_as, unprivileged_user
 
 log = structlog.get_logger()
 START_S = 60.0
+TOO_MANY = 429
 SELF_TEST_S = 10.0
 RENEW_CHECK_S = 600.0
 
@@ -222,16 +223,21 @@ class Up:
         """Whether the agent sees: its status came through the store after it was started."""
         try:
             host = await asyncio.to_thread(self._ask_for_host)
-        except (RestError, OSError):
+        except RestError as error:
+            # Somebody guessed at the password until it was locked: no reason not to watch.
+            return error.status == TOO_MANY and self._agent_age_s() > SELF_TEST_S
+        except OSError:
             return False
         if host is None:
             return False
         self._agent = host
-        age_s = (dt.datetime.now(dt.UTC) - self._agent_began).total_seconds()
         heard = dt.datetime.fromisoformat(host["lastSeen"]) >= self._agent_began
         known = heard and host["agentState"] in ("started", "running")
         # Without a passed self-test it goes on too: what is not seen is said below.
-        return known and (host["selfTestPassed"] or age_s > SELF_TEST_S)
+        return known and (host["selfTestPassed"] or self._agent_age_s() > SELF_TEST_S)
+
+    def _agent_age_s(self) -> float:
+        return (dt.datetime.now(dt.UTC) - self._agent_began).total_seconds()
 
     def _ask_for_host(self) -> dict[str, Any] | None:
         gateway = Gateway(self.home, f"https://localhost:{self.options.port}")

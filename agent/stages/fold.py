@@ -67,6 +67,10 @@ class FileChanges:
         """Return how many collections are open."""
         return len(self._open)
 
+    def touch(self, paths: frozenset[bytes]) -> bool:
+        """Whether what is being collected changes one of `paths`."""
+        return any(path in paths for one in self._open.values() for _, path, _, _ in one.changes)
+
     def add(
         self,
         record: FileRecord,

@@ -284,3 +284,20 @@ def test_packages_that_dpkg_installs_and_removes_are_told(host, folder, tmp_path
             assert (change.version, change.previous_version) == (version, before)
     finally:
         run("/usr/bin/dpkg", "--purge", name)
+
+
+def test_what_a_program_changed_stands_before_its_end(host, folder):
+    path = folder / "short"
+    subprocess.run(["/usr/bin/touch", str(path)], check=True)
+
+    def told():
+        changes = [
+            (image, event)
+            for image, event in host.told("file_change")
+            if any(change.path == bytes(path) for change in event.file_change.changes)
+        ]
+        ends = {image.exec_id: event for image, event in host.told("exit")}
+        return [(e, ends[i.exec_id]) for i, e in changes if i.exec_id in ends]
+
+    change, end = host.until(told)[0]
+    assert change.event_time.ToNanoseconds() <= end.event_time.ToNanoseconds()

@@ -1,0 +1,49 @@
+"""What the command line must not do with what it is given."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cli.enrol import print_token
+from cli.homes import Home
+from cli.replay import run_replay
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    "host_id", ["../agent", "..", ".", "/etc/nhx", "a/b", "a b", "a\n", "é", "x" * 129]
+)
+def test_an_imported_hosts_id_leads_nowhere_else(home, tmp_path, capsys, host_id):
+    log = tmp_path / "audit.log"
+    log.write_text("type=USER msg=audit(1.000:1): x\n")
+    assert run_replay(home, [log], "default", host_id, 0, "auditd") == 2
+    assert "can be no host's id" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+
+
+def test_no_token_is_made_where_no_authority_is(home, tmp_path, capsys):
+    assert print_token(home, "default", 1) == 2
+    assert "no authority" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("arguments", [["backup", "verify", "nowhere"], ["verify", "README.md"]])
+def test_commands_work_without_a_path_for_generated_code(arguments):
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=ROOT,
+        env=own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode
+    assert "Traceback" not in done.stderr
