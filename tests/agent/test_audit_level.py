@@ -30,13 +30,18 @@ async def test_at_the_audit_level_programs_and_their_files_are_joined(tmp_path, 
             await receiver.until(lambda: any(s.self_test_passed for s in statuses(receiver)), 60)
             if statuses(receiver)[-1].level != events.LEVEL_AUDIT:
                 pytest.skip(f"no audit level here: {statuses(receiver)[-1].not_seen}")
-            file = agent.watched / "one"
-            pid = await run("/bin/sh", "-c", f"echo x > {file}", "audited")
-            await receiver.until(lambda: changed(receiver, file))
-    (image, event) = changed(receiver, file)[0]
-    assert image.pid == pid
+            # Who executes within a tick of a look is told as inferred, so one of several is exact.
+            for attempt in range(8):
+                file = agent.watched / f"file-{attempt}"
+                pid = await run("/bin/sh", "-c", f"sleep 0.3; echo x > {file}", "audited")
+                await receiver.until(lambda file=file: changed(receiver, file))
+                (image, event) = changed(receiver, file)[0]
+                assert image.pid == pid
+                assert image.arguments[-1] == b"audited"
+                if event.attribution == events.ATTRIBUTION_EXACT:
+                    break
+                assert event.attribution == events.ATTRIBUTION_INFERRED
     assert event.attribution == events.ATTRIBUTION_EXACT
-    assert image.arguments[-1] == b"audited"
     assert any("Forks are not seen" in sentence for sentence in statuses(receiver)[-1].not_seen)
 
 
