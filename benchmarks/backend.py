@@ -16,8 +16,9 @@ from pymongo import MongoClient
 
 from benchmarks.live_agent import program, stop
 from benchmarks.results import CannotRun
+from chassis.authority import Authority
 from chassis.channel import open_channel
-from chassis.tls import Authority, Identity
+from chassis.tls import Identity
 from cli import mongod
 from nightherd.store.v1 import store_service_pb2 as api
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceStub

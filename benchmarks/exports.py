@@ -18,7 +18,7 @@ from benchmarks.history import History
 from benchmarks.live_agent import ROOT, program, stop
 from benchmarks.results import CannotRun, Result
 from chassis import mongo
-from chassis.tls import local_names
+from chassis.authority import local_names
 from services.store.repository.batches import Batches
 
 EVENTS, QUICK_EVENTS = 5_000_000, 500_000

@@ -15,7 +15,7 @@ from typing import Self
 from benchmarks.receiver import Received
 from benchmarks.results import CannotRun
 from benchmarks.usage import Meter
-from chassis.tls import Authority
+from chassis.authority import Authority
 from nightherd.event.v1 import event_pb2 as events
 
 ROOT = Path(__file__).resolve().parent.parent

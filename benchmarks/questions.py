@@ -23,8 +23,9 @@ from benchmarks import history
 from benchmarks.history import DAY_S, START_S, History
 from benchmarks.results import CannotRun, Result
 from chassis import clock, mongo
+from chassis.authority import Authority
 from chassis.channel import Channel
-from chassis.tls import Authority, Identity
+from chassis.tls import Identity
 from cli import mongod
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceStub

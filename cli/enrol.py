@@ -11,7 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from chassis.tls import LIFETIME, Authority, Identity, local_names
+from chassis.authority import LIFETIME, Authority, local_names
+from chassis.tls import Identity
 from cli.environment import environment
 from cli.homes import Home
 

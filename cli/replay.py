@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chassis.tls import Authority
+from chassis.authority import Authority
 from cli.environment import environment
 from cli.homes import Home
 

@@ -12,11 +12,11 @@ import structlog
 from cryptography.hazmat.primitives import hashes
 
 from chassis import logs
+from chassis.authority import Authority
 from chassis.counters import serve_metrics
 from chassis.https import listening, serving
 from chassis.settings import load
 from chassis.signals import until_terminated
-from chassis.tls import Authority
 from enrolment.app import create_app
 from enrolment.issuer import SERVER_LIFETIME, Issuer
 from enrolment.rates import Rates

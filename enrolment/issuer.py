@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from chassis.tls import Authority, local_names
+from chassis.authority import Authority, local_names
 from enrolment.checks import Renewal, new_key, renewable, signing_key
 from enrolment.errors import NonceError
 from enrolment.nonces import Nonces

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from chassis.tls import Authority
+from chassis.authority import Authority
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

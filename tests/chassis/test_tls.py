@@ -7,10 +7,11 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from chassis.authority import Authority
 from chassis.channel import open_channel
 from chassis.errors import UnauthenticatedError
 from chassis.server import Server
-from chassis.tls import ROLES, Authority, Identity, Peer, peer_of
+from chassis.tls import ROLES, Identity, Peer, peer_of
 
 
 def test_an_identity_says_role_host_herd_and_signing_key(tls):

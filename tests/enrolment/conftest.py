@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.authority import ask, verified
-from chassis.tls import Authority, Identity
+from chassis.authority import Authority
+from chassis.tls import Identity
 from tests.system.running import ROOT, environment, free_port
 
 SIGNING = Ed25519PrivateKey.generate().public_key().public_bytes_raw()

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.authority import RefusedError, ask
 from agent.renewal import renew, signing_request
-from chassis.tls import Authority, Identity
+from chassis.authority import Authority
+from chassis.tls import Identity
 from enrolment.errors import TokenExpiredError, TokenUnknownError, TokenUsedError
 from enrolment.tokens import Tokens
 from tests.enrolment.conftest import SIGNING

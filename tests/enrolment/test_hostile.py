@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.renewal import signing_request
+from chassis.authority import Authority
 from chassis.errors import NightherdError
-from chassis.tls import Authority
 from enrolment.checks import Renewal, renewable, signing_key
 from enrolment.errors import BadSigningKeyError
 

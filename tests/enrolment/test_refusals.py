@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from agent.authority import SERVER_NAME, RefusedError, ask, fields
 from agent.renewal import CONTEXT, signing_request
-from chassis.tls import Authority, Identity
+from chassis.authority import Authority
+from chassis.tls import Identity
 
 DAY = dt.timedelta(days=1)
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER

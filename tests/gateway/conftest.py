@@ -98,7 +98,7 @@ async def names():
 @pytest.fixture(scope="session")
 async def certificates(authority, tmp_path_factory):
     """Folders of identities by role."""
-    from chassis.tls import local_names
+    from chassis.authority import local_names
 
     folder = tmp_path_factory.mktemp("identities")
     for role in ("store", "modeler", "detector", "gateway"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.tls import local_names
+from chassis.authority import local_names
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from chassis.tls import Authority, Identity
+from chassis.authority import Authority
+from chassis.tls import Identity
 from nightherd.event.v1 import delivery_pb2 as pb
 from tests.services_client import DETECTOR, MODELER, STORE, Deliverer, deliver
 from tests.system.running import Running

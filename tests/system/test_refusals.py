@@ -10,8 +10,9 @@ import grpc
 import pytest
 import zstandard
 
+from chassis.authority import Authority
 from chassis.channel import open_channel
-from chassis.tls import Authority, Identity
+from chassis.tls import Identity
 from nightherd.event.v1 import delivery_pb2 as pb
 from nightherd.store.v1 import store_service_pb2 as store
 from nightherd.store.v1 import store_service_pb2_grpc as store_grpc

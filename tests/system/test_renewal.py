@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from chassis.tls import Authority, Identity
+from chassis.authority import Authority
+from chassis.tls import Identity
 from tests.system.running import Running, wait
 
 pytestmark = [
