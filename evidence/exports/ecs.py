@@ -3,15 +3,12 @@
 Reference: https://www.elastic.co/docs/reference/ecs
 """
 
-import ipaddress
-from collections.abc import Iterable, Iterator
-
 import orjson
 
-from evidence.exports.facts import Fact, facts, present
+from evidence.exports.documents import Documents, ip_of, present
+from evidence.exports.facts import Fact
 from evidence.exports.sentence import sentence
 from evidence.kinds import Row, readable
-from evidence.rows import Batch
 
 ECS_VERSION = "9.0.0"
 _KINDS: dict[str, tuple[list[str], list[str]]] = {
@@ -38,31 +35,15 @@ _KINDS: dict[str, tuple[list[str], list[str]]] = {
 _OPERATIONS = {"created": "creation", "linked": "creation", "deleted": "deletion"}
 
 
-class Ecs:
+class Ecs(Documents):
     """Renders facts as ECS documents."""
 
-    name, media_type, suffix = "ecs", "application/x-ndjson", "ecs.ndjson"
-    head = b""
-
-    def __init__(self, *, raw: bool = False) -> None:
-        """Nothing is kept between batches."""
-
-    def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
-        """Yield the events at `places`, a line for each fact."""
-        for fact in facts(batch, places):
-            yield orjson.dumps(present(_document(fact))) + b"\n"
+    name, suffix, id_at = "ecs", "ecs.ndjson", ("event", "id")
 
     @staticmethod
-    def row_id(line: bytes) -> str:
-        """Return the id of the fact in `line`.
-
-        Raises:
-            ValueError: it is no row.
-        """
-        try:
-            return str(orjson.loads(line)["event"]["id"])
-        except (KeyError, TypeError):
-            raise ValueError("it is no row with an id") from None
+    def document(fact: Fact) -> Row:
+        """Return what is said of a fact."""
+        return present(_document(fact))
 
 
 def _document(fact: Fact) -> Row:
@@ -191,11 +172,3 @@ def _source(row: Row) -> Row:
 
 def _place(address: str | None, port: int | None) -> Row:
     return {"address": address, "ip": ip_of(address), "port": port}
-
-
-def ip_of(address: str | None) -> str | None:
-    """Return the address when it is one of IP: what hosts say may be anything."""
-    try:
-        return str(ipaddress.ip_address(address or ""))
-    except ValueError:
-        return None

@@ -32,13 +32,3 @@ def facts(batch: Batch, places: Iterable[int]) -> Iterator[Fact]:
             yield Fact(row["id"], row, event, image, None)
         for number, change in enumerate(changes):
             yield Fact(f"{row['id']}.{number}", row, event, image, change)
-
-
-def present(document: Row) -> Row:
-    """Return the document without what is empty, at any depth."""
-    found: Row = {}
-    for name, value in document.items():
-        kept = present(value) if isinstance(value, dict) else value
-        if kept not in (None, "", [], {}):
-            found[name] = kept
-    return found

@@ -3,16 +3,13 @@
 Reference: https://schema.ocsf.io/1.8.0/
 """
 
-from collections.abc import Callable, Iterable, Iterator
-
-import orjson
+from collections.abc import Callable
 
 from chassis import clock
-from evidence.exports.ecs import ip_of
-from evidence.exports.facts import Fact, facts, present
+from evidence.exports.documents import Documents, ip_of, present
+from evidence.exports.facts import Fact
 from evidence.exports.sentence import sentence
 from evidence.kinds import Row, readable
-from evidence.rows import Batch
 
 OCSF_VERSION = "1.8.0"
 _MS = 1_000_000
@@ -32,31 +29,15 @@ _OPERATIONS = {
 _PROTOCOLS = {"tcp": 6, "udp": 17}
 
 
-class Ocsf:
+class Ocsf(Documents):
     """Renders facts as OCSF events."""
 
-    name, media_type, suffix = "ocsf", "application/x-ndjson", "ocsf.ndjson"
-    head = b""
-
-    def __init__(self, *, raw: bool = False) -> None:
-        """Nothing is kept between batches."""
-
-    def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
-        """Yield the events at `places`, a line for each fact."""
-        for fact in facts(batch, places):
-            yield orjson.dumps(present(_document(fact))) + b"\n"
+    name, suffix, id_at = "ocsf", "ocsf.ndjson", ("metadata", "uid")
 
     @staticmethod
-    def row_id(line: bytes) -> str:
-        """Return the id of the fact in `line`.
-
-        Raises:
-            ValueError: it is no row.
-        """
-        try:
-            return str(orjson.loads(line)["metadata"]["uid"])
-        except (KeyError, TypeError):
-            raise ValueError("it is no row with an id") from None
+    def document(fact: Fact) -> Row:
+        """Return what is said of a fact."""
+        return present(_document(fact))
 
 
 def _document(fact: Fact) -> Row:

@@ -4,15 +4,13 @@ What is searched as one word there may have 32,766 bytes: longer texts are cut, 
 Reference: https://timesketch.org/guides/user/import-from-json-csv/
 """
 
-from collections.abc import Iterable, Iterator
-
 import orjson
 
 from chassis import clock
-from evidence.exports.facts import Fact, facts
+from evidence.exports.documents import Documents
+from evidence.exports.facts import Fact
 from evidence.exports.sentence import sentence
 from evidence.kinds import Row, readable
-from evidence.rows import Batch
 
 MOST_WORD_BYTES = 32_766
 _CUT = " [cut]"
@@ -31,58 +29,38 @@ _RENAMED = {"id": "event_identifier", "time": "", "user": "username"}
 """Names of fields as others use them there; "": said in another way."""
 
 
-class Timesketch:
+class Timesketch(Documents):
     """Renders facts for Timesketch."""
 
-    name, media_type, suffix = "timesketch", "application/x-ndjson", "jsonl"
-    head = b""
-
-    def __init__(self, *, raw: bool = False) -> None:
-        """Nothing is kept between batches."""
-
-    def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
-        """Yield the events at `places`, a line for each fact."""
-        for fact in facts(batch, places):
-            yield orjson.dumps(_document(fact)) + b"\n"
+    name, suffix, id_at = "timesketch", "jsonl", ("event_identifier",)
 
     @staticmethod
-    def row_id(line: bytes) -> str:
-        """Return the id of the fact in `line`.
-
-        Raises:
-            ValueError: it is no row.
-        """
-        try:
-            return str(orjson.loads(line)["event_identifier"])
-        except (KeyError, TypeError):
-            raise ValueError("it is no row with an id") from None
-
-
-def _document(fact: Fact) -> Row:
-    row = fact.row
-    document: Row = {
-        "message": sentence(fact),
-        # The form with an offset: it is what its importer parses at every version.
-        "datetime": row["time"].removesuffix("Z") + "000+00:00",
-        "timestamp": clock.from_timestamp(fact.event.event_time) // 1000,
-        "timestamp_desc": _DESCRIPTIONS.get(row["kind"], "Event Logged"),
-        "data_type": f"nightherd:event:{row['kind'] or 'unknown'}",
-    }
-    for name, value in (row | {"id": fact.fact_id}).items():
-        shown = _RENAMED.get(name, name)
-        if shown and name not in ("changedPaths", "operations", "details"):
-            document[shown] = "; ".join(value) if isinstance(value, list) else value
-    if fact.change is not None:
-        change = readable(fact.change)
-        document["path"] = change.pop("path", "")
-        document["operation"] = change.pop("operation", "")
-        details = change
-    else:
-        details = row.get("details", {})
-    if details:
-        # As text: names within would become columns, of which there may be a thousand.
-        document["details"] = orjson.dumps(details).decode()
-    return {name: _bounded(value) for name, value in document.items()}
+    def document(fact: Fact) -> Row:
+        """Return what is said of a fact."""
+        row = fact.row
+        document: Row = {
+            "message": sentence(fact),
+            # The form with an offset: it is what its importer parses at every version.
+            "datetime": row["time"].removesuffix("Z") + "000+00:00",
+            "timestamp": clock.from_timestamp(fact.event.event_time) // 1000,
+            "timestamp_desc": _DESCRIPTIONS.get(row["kind"], "Event Logged"),
+            "data_type": f"nightherd:event:{row['kind'] or 'unknown'}",
+        }
+        for name, value in (row | {"id": fact.fact_id}).items():
+            shown = _RENAMED.get(name, name)
+            if shown and name not in ("changedPaths", "operations", "details"):
+                document[shown] = "; ".join(value) if isinstance(value, list) else value
+        if fact.change is not None:
+            change = readable(fact.change)
+            document["path"] = change.pop("path", "")
+            document["operation"] = change.pop("operation", "")
+            details = change
+        else:
+            details = row.get("details", {})
+        if details:
+            # As text: names within would become columns, of which there may be a thousand.
+            document["details"] = orjson.dumps(details).decode()
+        return {name: _bounded(value) for name, value in document.items()}
 
 
 def _bounded(value: object) -> object:
