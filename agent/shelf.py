@@ -4,6 +4,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
+from chassis import clock
+from nightherd.event.v1 import delivery_pb2 as pb
+
 MOST_STEP = 1 << 32
 """Numbers and offsets within one segment are kept in 32 bits."""
 
@@ -42,14 +45,16 @@ class Segment:
             and number > 0
         )
 
-    def add(self, number: int, offset: int, event_count: int, first_ns: int, last_ns: int) -> None:
+    def add(self, header: pb.BatchHeader, offset: int) -> None:
         """Note one batch that fits."""
+        number, count = header.batch_number, header.event_count
+        first_ns = clock.from_timestamp(header.first_event_time)
         self.base = self.base or number
         self._steps.append(number - self.base)
         self._offsets.append(offset)
-        self._counts.append(min(max(event_count, 0), MOST_STEP - 1))
+        self._counts.append(min(max(count, 0), MOST_STEP - 1))
         self.first_ns = min(self.first_ns or first_ns, first_ns)
-        self.last_ns = max(self.last_ns, last_ns)
+        self.last_ns = max(self.last_ns, clock.from_timestamp(header.last_event_time))
 
     @property
     def last(self) -> int:

@@ -7,131 +7,71 @@
 `kill -9` at any byte leaves whole records and at most one torn tail, which is cut off at the start.
 """
 
-import hashlib
-import os
-import secrets
 from contextlib import suppress
 from errno import EDQUOT, EIO, ENOSPC
 from pathlib import Path
 
 from agent import segments
-from agent.shelf import Segment, Shelf
+from agent.shelf import Segment
+from agent.spool_files import Tail, replace_durably, segment_path
+from agent.spool_start import chain_of, find
 from agent.spool_state import RECEIVERS, Evicted, State, merged
 from agent.stages.seal import Link
-from chassis import clock
+from chassis.files import settle
 from nightherd.event.v1 import delivery_pb2 as pb
 
 __all__ = ["RECEIVERS", "SEGMENT_BYTES", "Evicted", "Spool"]
 
 SEGMENT_BYTES = 4 << 20
-_CHAIN_BYTES = 16
 
 
 class Spool:
     """All batches of one chain that are still on this disk."""
 
-    def __init__(self, folder: Path, quota_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, folder: Path, quota_bytes: int = 1 << 30, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
         """Open the spool in `folder`, or begin one there.
+
+        Args:
+            folder: made (0700) when absent.
+            quota_bytes: beyond it the oldest batches go.
+            segment_bytes: from this size on a segment is followed by another.
 
         Raises:
             OSError: the folder cannot be written.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder, self._quota_bytes = folder, quota_bytes
-        self.chain_id, self.is_new = self._chain()
-        self.torn_bytes = 0
+        self._folder, self._quota_bytes, self._segment_bytes = folder, quota_bytes, segment_bytes
+        self.chain_id, self.is_new = chain_of(folder)
+        found = find(folder, self.chain_id)
+        self.torn_bytes = found.torn_bytes
         """Bytes that are no batch and were cut off at the start."""
-        self._damaged: list[tuple[int, int]] = []
         self._evicted: list[Evicted] = []
         """What the store will never get and nobody was told yet."""
-        self._shelf = Shelf()
-        self.link = Link(self.chain_id, 0, b"")
-        self.last_event_ns = 0
-        self._state = State.read(folder / "cursors", self.chain_id)
-        self._load()
-        self._use_state()
+        self._damaged, self._shelf, self.link = found.damaged, found.shelf, found.link
+        self.last_event_ns = found.last_event_ns
+        self._use(State.read(folder / "cursors", self.chain_id))
         if not self.link.number and not self.is_new:
             # Nothing of it is left, but receivers may have its first batches: begin another one.
             self._begin_chain()
         try:
-            self._file = self._open_segment()
+            self._tail = self._open_segment()
         except OSError:
             if not self._shelf.segments:
                 raise
             # No room for a further one: go on with the last.
-            self._file = self._open(self._shelf.segments[-1])
-
-    # -- at the start ----------------------------------------------------------------------------
-
-    def _paths(self) -> list[Path]:
-        paths = [
-            path
-            for path in self._folder.glob("*.seg")
-            if path.stem.isascii() and path.stem.isdigit() and path.is_file()
-        ]
-        return sorted(paths, key=lambda path: int(path.stem))
-
-    def _chain(self) -> tuple[bytes, bool]:
-        path = self._folder / "chain"
-        try:
-            known = bytes.fromhex(path.read_text(encoding="ascii").strip())
-        except (FileNotFoundError, ValueError):
-            known = b""
-        if len(known) == _CHAIN_BYTES:
-            return known, False
-        # The file is damaged or gone; every batch says of which chain it is.
-        for segment in reversed(self._paths()):
-            for record in segments.read(segment):
-                known = record.header.chain_id
-                if len(known) == _CHAIN_BYTES:
-                    _replace(path, known.hex().encode())
-                    return known, False
-        fresh = secrets.token_bytes(_CHAIN_BYTES)
-        _replace(path, fresh.hex().encode())
-        return fresh, True
+            self._tail = Tail(self._path(self._shelf.segments[-1]))
 
     def _begin_chain(self) -> None:
         (self._folder / "chain").unlink()
-        self.chain_id, self.is_new = self._chain()
+        self.chain_id, self.is_new = chain_of(self._folder)
         self.link = Link(self.chain_id, 0, b"")
         self._state = State.read(self._folder / "cursors", self.chain_id)
 
-    def _load(self) -> None:
-        last = 0
-        for path in self._paths():
-            segment = Segment(int(path.stem))
-            end, newest = 0, None
-            for record in segments.read(path):
-                end, header = record.end, record.header
-                number = header.batch_number
-                # Chain ids are secret: bytes that somebody else made up are no batch of ours.
-                if (
-                    header.chain_id != self.chain_id
-                    or number <= last
-                    or not segment.fits(number, record.offset)
-                ):
-                    continue
-                expected = last + 1 if last else segment.name
-                if number > expected:
-                    self._damaged.append((expected, number - 1))
-                _note(segment, header, record.offset)
-                last, newest = number, record
-            size = path.stat().st_size
-            if newest is None:
-                self.torn_bytes += size
-                path.unlink()
-                continue
-            if size > end:
-                self.torn_bytes += size - end
-                os.truncate(path, end)
-            segment.size_bytes = end
-            self._shelf.put(segment)
-            self.link = Link(self.chain_id, last, hashlib.sha256(newest.batch.header).digest())
-            self.last_event_ns = clock.from_timestamp(newest.header.sealed_time)
-
-    def _use_state(self) -> None:
+    def _use(self, state: State) -> None:
         """Fit what is remembered to what is here."""
-        state = self._state
+        self._state = state
         if state.head.number > self.link.number:
             # The newest batches are damaged. Receivers may have them: numbers are not used twice.
             self._damaged.append((self.link.number + 1, state.head.number))
@@ -139,31 +79,22 @@ class Spool:
         for receiver, number in state.cursors.items():
             state.cursors[receiver] = min(number, self.link.number)
             state.given_up[receiver].through(state.cursors[receiver])
-        told = merged(state.told)
-        self._damaged = [
-            (first, last)
-            for first, last in self._damaged
-            if not any(begin <= first and last <= end for begin, end in told)
-        ]
+        self._damaged = state.untold(self._damaged)
 
-    def _open_segment(self) -> int:
+    def _open_segment(self) -> Tail:
         newest = self._shelf.segments[-1] if self._shelf.segments else None
-        is_fresh = newest is None or newest.size_bytes >= SEGMENT_BYTES
+        is_fresh = newest is None or newest.size_bytes >= self._segment_bytes
         if newest is None or is_fresh:
             newest = Segment(self.link.number + 1)
-        file = self._open(newest)
+        tail = Tail(self._path(newest))
         with suppress(OSError):  # what could not be synced is what a loss of power may take
-            _sync_folder(self._folder)
+            settle(self._folder)
         if is_fresh:
             self._shelf.put(newest)
-        return file
-
-    def _open(self, segment: Segment) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(self._path(segment), flags, 0o600)
+        return tail
 
     def _path(self, segment: Segment) -> Path:
-        return self._folder / f"{segment.name:015d}.seg"
+        return segment_path(self._folder, segment.name)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -181,15 +112,15 @@ class Spool:
         offset = self._write(content)
         newest = self._shelf.segments[-1]
         for batch, link, frame in zip(batches, links, frames, strict=True):
-            _note(newest, pb.BatchHeader.FromString(batch.header), offset)
+            newest.add(pb.BatchHeader.FromString(batch.header), offset)
             offset += len(frame)
             self.link = link
         self._shelf.grow(offset)
-        if offset >= SEGMENT_BYTES:
+        if offset >= self._segment_bytes:
             with suppress(OSError):  # then this one grows until there is room for another
                 fresh = self._open_segment()
-                os.close(self._file)
-                self._file = fresh
+                self._tail.close()
+                self._tail = fresh
         evicted, self._evicted = self._evicted, []
         return evicted
 
@@ -202,21 +133,14 @@ class Spool:
             OSError: nothing more can be spared, or it is not for want of room.
         """
         while True:
-            # Not what we remember: what a failed write left behind may not have gone away.
-            offset = os.lseek(self._file, 0, os.SEEK_END)
             try:
-                _write_all(self._file, content)
-                os.fdatasync(self._file)
+                return self._tail.write(content)
             except OSError as error:
-                with suppress(OSError):
-                    os.ftruncate(self._file, offset)
                 is_settled = self._shelf.segments[0].last <= self.cursors["store"]
                 if error.errno not in (ENOSPC, EDQUOT) or not is_settled:
                     raise
                 if not self._give_up_oldest():
                     raise
-            else:
-                return offset
 
     def _give_up_oldest(self) -> bool:
         """Delete the oldest segment, what receivers have where they have anything; False: none.
@@ -314,48 +238,11 @@ class Spool:
             OSError: the disk is full or gone.
         """
         self._state.head = self.link
-        _replace(self._folder / "cursors", self._state.content())
+        replace_durably(self._folder / "cursors", self._state.content())
 
     def close(self) -> None:
         """Save and close."""
-        if self._file >= 0:
+        if self._tail.is_open:
             with suppress(OSError):  # costs resends only
                 self.save_cursors()
-            os.close(self._file)
-            self._file = -1
-
-
-def _note(segment: Segment, header: pb.BatchHeader, offset: int) -> None:
-    segment.add(
-        header.batch_number,
-        offset,
-        header.event_count,
-        clock.from_timestamp(header.first_event_time),
-        clock.from_timestamp(header.last_event_time),
-    )
-
-
-def _write_all(fd: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        _write_all(fd, content)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fresh.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+            self._tail.close()

@@ -114,6 +114,15 @@ class State:
             [(first, last) for first, last in _rows(known.get("told"), 2)],
         )
 
+    def untold(self, damaged: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return what of `damaged` was not told yet."""
+        told = merged(self.told)
+        return [
+            (first, last)
+            for first, last in damaged
+            if not any(begin <= first and last <= end for begin, end in told)
+        ]
+
     def content(self) -> bytes:
         """Return what is to be written."""
         return json.dumps(

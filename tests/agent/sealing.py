@@ -2,7 +2,7 @@
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.spool import Spool
+from agent.spool import Evicted, Spool
 from agent.stages.seal import Body, Host, Sealer
 from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as pb
@@ -23,3 +23,10 @@ def append(spool: Spool, count: int = 1, size: int = 10) -> list[pb.SealedBatch]
         batches.append(sealer.seal(Body.of(body), 0))
         spool.append([batches[-1]], [sealer.link])
     return batches
+
+
+def append_one(spool: Spool) -> list[Evicted]:
+    """Seal and append one small batch; return what went for it."""
+    sealer = Sealer(Host(HOST, "default", BOOT, "0.1.0"), KEY, spool.link)
+    batch = sealer.seal(Body.of(a_body()), 0)
+    return spool.append([batch], [sealer.link])

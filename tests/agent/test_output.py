@@ -6,7 +6,6 @@ from contextlib import suppress
 import zstandard
 from prometheus_client import REGISTRY
 
-from agent import spool as spool_module
 from agent.output import Output
 from agent.spool import Spool
 from agent.stages.budget import Budgets
@@ -14,7 +13,7 @@ from agent.stages.seal import Host, Sealer
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.sealing import KEY
-from tests.agent.test_spool import a_disk, needs_root
+from tests.agent.spools import SMALL, a_disk, needs_root
 from tests.builders import BOOT, HOST
 
 
@@ -40,9 +39,8 @@ def gaps_in(spool: Spool) -> list[events.Gap]:
     return found
 
 
-def test_what_the_quota_took_is_told_and_counted_by_source(tmp_path, monkeypatch):
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 4096)
-    spool = Spool(tmp_path, quota_bytes=16_000)
+def test_what_the_quota_took_is_told_and_counted_by_source(tmp_path):
+    spool = Spool(tmp_path, quota_bytes=16_000, segment_bytes=SMALL)
     output, before, sealed = output_into(spool), lost_by_spool(), 0
     while not output.lost_count:
         seal_one(output, f"host{sealed}")

@@ -6,13 +6,13 @@ from itertools import pairwise
 import pytest
 
 from agent import ship
-from agent import spool as spool_module
 from agent.ship import STORE, Shipper
 from agent.spool import Spool
 from chassis.channel import Channel
 from nightherd.event.v1 import delivery_pb2 as pb
 from tests.agent.receiver import Receiver, assert_gapless
 from tests.agent.sealing import append
+from tests.agent.spools import SMALL
 from tests.builders import HOST
 
 
@@ -220,13 +220,12 @@ async def test_each_receiver_has_a_cursor_of_its_own_over_restarts(tmp_path, tls
         assert receiver.resent == 0
 
 
-async def test_a_receiver_far_behind_is_told_what_went_with_the_count(tmp_path, tls, monkeypatch):
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 4096)
-    spool = Spool(tmp_path / "small", quota_bytes=20_000)
+async def test_a_receiver_far_behind_is_told_what_went_with_the_count(tmp_path, tls):
+    spool = Spool(tmp_path / "small", quota_bytes=20_000, segment_bytes=SMALL)
     while spool.first < 20:
         append(spool, 1)
     spool.close()
-    again = Spool(tmp_path / "small", quota_bytes=20_000)
+    again = Spool(tmp_path / "small", quota_bytes=20_000, segment_bytes=SMALL)
     first, last = again.first, again.link.number
     receiver = Receiver()
     async with receiver.serve(tls.identity("store")) as server, shipping(again, server.port, tls):
