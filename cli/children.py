@@ -166,7 +166,8 @@ class Child:
         stream = process.stdout
         if stream is None:
             return
-        while chunk := await stream.read(65536):
+        # However much comes at once, a log never grows far beyond its size.
+        while chunk := await stream.read(min(65536, LOG_BYTES)):
             # A full disk must not stop what the log is about.
             with contextlib.suppress(OSError):
                 self._write(chunk.decode("utf-8", "backslashreplace"))

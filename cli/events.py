@@ -9,8 +9,10 @@ from cli.homes import Home
 from cli.output import rows
 from cli.rest import Gateway, RestError, fail
 
-EVENT_COLUMNS = ("time", "hostname", "kind", "user", "service", "command", "changedPaths")
-TIMELINE_COLUMNS = ("time", "hostname", "entry", "sentence")
+EVENT_COLUMNS = (
+    *("time", "hostname", "kind", "user", "service", "command", "changedPaths", "execID"),
+)
+TIMELINE_COLUMNS = ("time", "hostname", "entry", "sentence", "execID")
 UNREACHABLE = 4
 DEPTH = 2
 
@@ -22,6 +24,7 @@ def print_pages(
     form: str,
     *,
     every: bool,
+    wide: bool = False,
     query: dict[str, Any],
 ) -> None:
     """Print the first page, or every one as it comes."""
@@ -29,11 +32,18 @@ def print_pages(
         pages = Gateway(home).pages(path, every=every, **query)
         for number, (found, cursor) in enumerate(pages):
             if found or number == 0:
-                rows(found, columns, form, head=number == 0)
+                rows(_flat(found, form), columns, form, head=number == 0, wide=wide)
             if cursor and not every:
                 print(f"more: --all, or --cursor {cursor}", file=sys.stderr)
     except RestError as error:
         fail(error, UNREACHABLE)
+
+
+def _flat(found: list[dict[str, Any]], form: str) -> list[dict[str, Any]]:
+    """Return rows with the execID of what an entry of a timeline tells; JSON stays as it is."""
+    if form == "json":
+        return found
+    return [{**row.get("item", {}), **row} for row in found]
 
 
 def print_tree(home: Home, query: dict[str, Any], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from chassis.text import csv_cell, show
 
 WIDEST = 60
+"""Characters of a cell on a terminal. Elsewhere, of ids, and on demand cells are whole."""
 
 
 def rows(
@@ -18,8 +19,12 @@ def rows(
     total: int = -1,
     *,
     head: bool = True,
+    wide: bool = False,
 ) -> None:
-    """Print `found`; `form` is table, json or csv; `head` false goes on from a page before."""
+    """Print `found`; `form` is table, json or csv; `head` false goes on from a page before.
+
+    A table is cut only where a person looks at it, and not when `wide`.
+    """
     if form == "json":
         for row in found:
             print(json.dumps(row, ensure_ascii=True))
@@ -31,7 +36,7 @@ def rows(
             writer.writerow(columns)
         writer.writerows([[csv_cell(cell) for cell in line] for line in cells])
         return
-    _table(columns, cells, head=head)
+    _table(columns, cells, head=head, cut=sys.stdout.isatty() and not wide)
     if total > len(found):
         print(f"{len(found)} of {total}; --limit and --offset show others", file=sys.stderr)
 
@@ -46,18 +51,25 @@ def _cell(value: Any) -> str:
     return show(str(value))
 
 
-def _table(columns: Sequence[str], cells: list[list[str]], *, head: bool) -> None:
+def _table(columns: Sequence[str], cells: list[list[str]], *, head: bool, cut: bool) -> None:
     if not cells:
         print("nothing found", file=sys.stderr)
         return
     widths = [
-        min(WIDEST, max(len(line[place]) for line in [list(columns), *cells]))
-        for place in range(len(columns))
+        max(len(line[place]) for line in [list(columns), *cells])
+        if _is_id(column)
+        else min(WIDEST, max(len(line[place]) for line in [list(columns), *cells]))
+        for place, column in enumerate(columns)
     ]
     titles = [[column.upper() for column in columns]] if head else []
     for line in [*titles, *cells]:
         shown = [
-            (cell if len(cell) <= width else cell[: width - 1] + "…").ljust(width)
+            (cell if len(cell) <= width or not cut else cell[: width - 1] + "…").ljust(width)
             for cell, width in zip(line, widths, strict=True)
         ]
         print("  ".join(shown).rstrip())
+
+
+def _is_id(column: str) -> bool:
+    """Whether a column holds what other commands are asked with: half of it is of no use."""
+    return column.endswith("ID")

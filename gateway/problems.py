@@ -43,16 +43,17 @@ _TITLES = {
     504: "It took too long",
 }
 _RETRY_S = "2"
-_MOST_DETAIL = 500
+# Room for the names of all fields, when one of them is misspelt.
+_MOST_DETAIL = 1500
 
 
 class ProblemError(Exception):
     """A refusal with an HTTP status, for what has no gRPC status of its own."""
 
-    def __init__(self, status: int, detail: str, **headers: str) -> None:
-        """Say what is wrong and what to do about it."""
+    def __init__(self, status: int, detail: str, *, reason: str = "", **headers: str) -> None:
+        """Say what is wrong and what to do about it; clients may switch on `reason`."""
         super().__init__(detail)
-        self.status, self.headers = status, headers
+        self.status, self.reason, self.headers = status, reason, headers
 
 
 class PeerError(Exception):
@@ -110,7 +111,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ProblemError)
     async def _problem(_: Request, error: ProblemError) -> Response:
         headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
-        return problem(error.status, str(error), headers)
+        return problem(error.status, str(error), headers, reason=error.reason)
 
     @app.exception_handler(NightherdError)
     async def _nightherd(_: Request, error: NightherdError) -> Response:

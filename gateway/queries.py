@@ -13,12 +13,14 @@ from typing import Any
 from fastapi import Request
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from gateway.fields import Field, columns
 from gateway.problems import ProblemError
 
 DEFAULT_LIMIT, MOST_LIMIT = 50, 250
 """The contract's; a larger limit is answered with the most, clients go on by offset."""
 MOST_QUERY_BYTES = 16_384
 MOST_NUMBER = 2**31 - 1
+TIME_EXAMPLE = "2026-11-24T15:04:05Z"
 
 PAGING = ("offset", "limit", "search", "sort", "reverse", "collections", "accountIDs", "fields")
 """Of these `collections` changes nothing: there is one collection, All."""
@@ -95,8 +97,26 @@ class Question:
                 moment = moment.replace(tzinfo=dt.UTC)
             timestamp.FromDatetime(moment)
         except (ValueError, OverflowError):
-            raise ProblemError(400, f"{name}: {text!r} is no RFC 3339 time") from None
+            raise ProblemError(
+                400,
+                f"{name}: {text[:60]!r} is no time; write it as {TIME_EXAMPLE} (RFC 3339; a date "
+                "alone is its midnight; UTC unless a zone is given)",
+            ) from None
         return timestamp
+
+    def span(self, first: str = "from", last: str = "to") -> None:
+        """Check that the moments `first` and `last` are in this order, where both are given.
+
+        Raises:
+            ProblemError: 400; they are not: nothing can be in such a span.
+        """
+        begin, end = self.time(first), self.time(last)
+        if begin is not None and end is not None and begin.ToNanoseconds() > end.ToNanoseconds():
+            raise ProblemError(
+                400,
+                f"{first} ({self.last(first)}) is after {last} ({self.last(last)}): "
+                "nothing can be between them",
+            )
 
     def words(self, name: str, known: Mapping[str, Any]) -> list[Any]:
         """What the values of `name` stand for.
@@ -121,11 +141,12 @@ class Question:
         return {name: value for name, value in row.items() if name in wanted} if wanted else row
 
 
-def read(request: Request, allowed: Iterable[str]) -> Question:
-    """Read a query string that may have the names `allowed`.
+def read(request: Request, allowed: Iterable[str], rows: Iterable[Field] = ()) -> Question:
+    """Read a query string that may have the names `allowed`, and fields of `rows`.
 
     Raises:
-        ProblemError: 400 for an unknown name, or one that is too long.
+        ProblemError: 400 for an unknown name or field, a span that ends before it begins, or a
+            query that is too long.
     """
     if len(request.scope.get("query_string", b"")) > MOST_QUERY_BYTES:
         raise ProblemError(400, f"The query is longer than {MOST_QUERY_BYTES} bytes")
@@ -139,7 +160,16 @@ def read(request: Request, allowed: Iterable[str]) -> Question:
             raise ProblemError(400, f"{name}: must not contain NUL")
         if value:
             values.setdefault(name, []).append(value)
-    return Question(values)
+    question = Question(values)
+    question.span()
+    _check_fields(question, columns(rows))
+    return question
+
+
+def _check_fields(question: Question, known: tuple[str, ...]) -> None:
+    if unknown := question.fields() - frozenset(known):
+        listed = ", ".join(known)
+        raise ProblemError(400, f"fields: {min(unknown)[:60]!r} is unknown; known are {listed}")
 
 
 def parameters(names: Iterable[str], *more: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +182,7 @@ def parameters(names: Iterable[str], *more: Mapping[str, Any]) -> dict[str, Any]
         elif name in _FLAGS:
             kind = {"type": "boolean"}
         elif name in _TIMES:
-            kind = {"type": "string", "format": "date-time"}
+            kind = {"type": "string", "format": "date-time", "example": TIME_EXAMPLE}
         elif name in _SINGLE:
             kind = {"type": "string"}
         described.append({"name": name, "in": "query", "required": False, "schema": kind})

@@ -69,10 +69,10 @@ async def csv_answer(
     Lists are joined by "; " (a semicolon within an element is \x3b), objects are JSON. Cells that a
     spreadsheet would take for formulas get a quote in front unless `raw` is asked for.
     """
-    wanted = question.fields()
-    shown = [name for name in columns if name in wanted] if wanted else list(columns)
+    wanted = question.fields() or frozenset(columns)
+    shown = [name for name in columns if name in wanted]
     raw = question.flag("raw") or False
-    lines = _csv_lines(await begun(parts), shown or list(columns), raw=raw)
+    lines = _csv_lines(await begun(parts), shown, raw=raw)
     return ExactType(lines, "text/csv", file_name)
 
 

@@ -41,7 +41,7 @@ async def list_events(request: Request) -> Response:
     and still a `Next-Cursor`. `around` and `seconds` ask for what happened near a moment.
     """
     peers: Peers = request.app.state.peers
-    question = queries.read(request, EVENT_QUERY)
+    question = queries.read(request, EVENT_QUERY, fields.EVENT)
     asked = pb.SearchEventsRequest(
         filter=_filter(question),
         limit=question.limit(),
@@ -77,7 +77,7 @@ async def summarise_events(request: Request) -> Response:
 async def timeline(request: Request) -> Response:
     """Return events, activities, alerts and gaps in one order, each in one sentence."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, TIMELINE_QUERY)
+    question = queries.read(request, TIMELINE_QUERY, fields.TIMELINE)
     asked = pb.GetTimelineRequest(
         filter=_filter(question),
         entries=question.words("entry", {name: name for name in ENTRIES}),
@@ -118,7 +118,11 @@ def _filter(question: Question) -> pb.EventFilter:
     asked = event_filters.events_filter(question)
     moment = question.time("around")
     if moment is None:
+        if question.last("seconds"):
+            raise ProblemError(400, "seconds: how far from which moment? Say around, too")
         return asked
+    if question.last("from") or question.last("to"):
+        raise ProblemError(400, "around: either around, or from and to")
     seconds = question.number("seconds", AROUND_S)
     if seconds > MOST_AROUND_S:
         raise ProblemError(400, f"seconds: at most {MOST_AROUND_S}")

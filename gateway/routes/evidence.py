@@ -34,7 +34,7 @@ CUSTODY_QUERY = ("from", "to", "head")
 async def list_hosts(request: Request) -> Response:
     """Return watched hosts: level, what is not seen, last seen, gaps, clock skew, chains."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, HOST_QUERY)
+    question = queries.read(request, HOST_QUERY, fields.HOST)
     asked = pb.ListHostsRequest(
         hosts=[*question.all("hostname"), *question.all("host")],
         herds=question.all("herd"),
@@ -51,7 +51,7 @@ async def list_hosts(request: Request) -> Response:
 async def list_gaps(request: Request) -> Response:
     """Return stretches for which events are known to be missing, newest first."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, GAP_QUERY)
+    question = queries.read(request, GAP_QUERY, fields.GAP)
     asked = pb.ListGapsRequest(
         hosts=[*question.all("hostname"), *question.all("host")],
         from_time=question.time("from"),
@@ -105,7 +105,7 @@ async def host_id_of(peers: Peers, host: str) -> str:
     if host in ids:  # no host can take another's id as its name
         return host
     if not ids:
-        raise ProblemError(404, f"There is no host {host}")
+        raise ProblemError(404, f"There is no host {host}", reason="HOST_UNKNOWN")
     if len(ids) > 1:
         raise ProblemError(409, f"Several hosts are called {host}; use one of {', '.join(ids[:9])}")
     return ids[0]

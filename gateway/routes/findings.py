@@ -23,7 +23,7 @@ router = APIRouter(tags=["findings"], dependencies=[Depends(reader)])
 async def list_activities(request: Request) -> Response:
     """Return security-relevant actions, newest first; `Total-Count` says how many match."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, ACTIVITY_QUERY)
+    question = queries.read(request, ACTIVITY_QUERY, fields.ACTIVITY)
     asked = pb.ListActivitiesRequest(
         filter=filters.activities(question), paging=filters.page(question)
     )
@@ -39,7 +39,7 @@ async def list_activities(request: Request) -> Response:
 async def download_activities(request: Request) -> Response:
     """Return all matching activities as CSV, without a cap."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, (*ACTIVITY_QUERY, "raw"))
+    question = queries.read(request, (*ACTIVITY_QUERY, "raw"), fields.ACTIVITY)
     asked = pb.StreamActivitiesRequest(
         filter=filters.activities(question), paging=filters.whole(question)
     )
@@ -60,7 +60,7 @@ async def download_activities(request: Request) -> Response:
 async def list_alerts(request: Request) -> Response:
     """Return alerts, newest first; `Total-Count` says how many match."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, ALERT_QUERY)
+    question = queries.read(request, ALERT_QUERY, fields.ALERT)
     passes = filters.sieve(question)
     if passes is not None:
         rows, total = await _sieved_page(peers, question, passes)
@@ -78,7 +78,7 @@ async def list_alerts(request: Request) -> Response:
 async def download_alerts(request: Request) -> Response:
     """Return all matching alerts as CSV, without a cap."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, (*ALERT_QUERY, "raw"))
+    question = queries.read(request, (*ALERT_QUERY, "raw"), fields.ALERT)
     passes = filters.sieve(question)
     paging = filters.whole(question)
     asked = pb.StreamAlertsRequest(filter=filters.alerts(question), paging=paging)

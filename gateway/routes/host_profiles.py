@@ -117,7 +117,7 @@ async def _parts(peers: Peers, question: Question) -> AsyncIterator[list[dict[st
 async def list_hosts(request: Request) -> Response:
     """Return each host with its services and the states of their models."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, HOST_QUERY)
+    question = queries.read(request, HOST_QUERY, fields.HOST_PROFILE)
     offset, limit = question.number("offset", 0), question.limit()
     if _leftover(question):
         rows = [row async for part in _parts(peers, question) for row in part]
@@ -137,7 +137,7 @@ async def list_hosts(request: Request) -> Response:
 async def download_hosts(request: Request) -> Response:
     """Return each service of each host as CSV."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, (*HOST_QUERY, "raw"))
+    question = queries.read(request, (*HOST_QUERY, "raw"), fields.HOST_SERVICE)
 
     async def parts() -> AsyncIterator[list[dict[str, Any]]]:
         async for part in _parts(peers, question):

@@ -62,7 +62,7 @@ def _row(time: dt.datetime, deed: Deed) -> dict[str, Any]:
 async def list_deeds(request: Request) -> Response:
     """Return logins and changes made through the API, newest first."""
     repository: Repository = request.app.state.repository
-    question = queries.read(request, MGMT_QUERY)
+    question = queries.read(request, MGMT_QUERY, fields.DEED)
     query = _query(question)
     found = repository.deeds(
         query,
@@ -81,7 +81,7 @@ async def list_deeds(request: Request) -> Response:
 async def download_deeds(request: Request) -> Response:
     """Return logins and changes made through the API as CSV."""
     repository: Repository = request.app.state.repository
-    question = queries.read(request, (*MGMT_QUERY, "raw"))
+    question = queries.read(request, (*MGMT_QUERY, "raw"), fields.DEED)
     found = repository.deeds(
         _query(question),
         question.number("offset", 0),
@@ -100,6 +100,6 @@ async def download_deeds(request: Request) -> Response:
 async def filters(request: Request) -> Response:
     """Return which types and users can be filtered by."""
     repository: Repository = request.app.state.repository
-    queries.read(request, MGMT_QUERY)
+    queries.read(request, MGMT_QUERY, fields.DEED)
     names = [show(name) for name in await repository.deed_usernames()]
     return json_answer({"type": ["login", "profile", "settings"], "username": names})

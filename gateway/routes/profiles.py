@@ -79,7 +79,7 @@ async def all_models(
 async def list_services(request: Request) -> Response:
     """Return the models of services: state, what is normal, which detectors have it."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, SERVICE_QUERY)
+    question = queries.read(request, SERVICE_QUERY, fields.PROFILE)
     asked = _asked(question)
     asked.limit = question.limit()
     # Before the models: a detector may only be further than is said, never behind.
@@ -97,7 +97,7 @@ async def list_services(request: Request) -> Response:
 async def download_services(request: Request) -> Response:
     """Return the models of services as CSV."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, (*SERVICE_QUERY, "raw"))
+    question = queries.read(request, (*SERVICE_QUERY, "raw"), fields.PROFILE)
     asked, known = _asked(question), await detectors(peers)
     left = question.number("limit", 0) or queries.MOST_NUMBER
 
@@ -121,7 +121,7 @@ async def download_services(request: Request) -> Response:
 async def service_names(request: Request) -> Response:
     """Return the names of all services that have a model."""
     peers: Peers = request.app.state.peers
-    asked = _asked(queries.read(request, SERVICE_QUERY), brief=True)
+    asked = _asked(queries.read(request, SERVICE_QUERY, fields.PROFILE), brief=True)
     names = {found.service async for part in all_models(peers, asked) for found in part}
     return json_answer(sorted(names))
 

@@ -4,8 +4,8 @@ import structlog
 
 from chassis import clock
 from nightherd.store.v1 import store_service_pb2 as pb
+from services.store import naming
 from services.store.domain.removals import of_authority
-from services.store.questions import HostUnknownError
 from services.store.repository.aside import Aside
 from services.store.repository.filters import QueryError, time_span
 from services.store.repository.hosts import Hosts
@@ -33,7 +33,7 @@ class Erasing:
             if not text.strip() or len(text) > MOST_CHARACTERS:
                 raise QueryError(f"{name}: 1 to {MOST_CHARACTERS} characters")
         if not await self._hosts.known([asked.host_id]):
-            raise HostUnknownError(f"no host {asked.host_id}", host_id=asked.host_id)
+            raise naming.unknown(asked.host_id)
         given = time_span(asked)
         span = given.get("$gte"), given.get("$lte")
         removal = of_authority(asked.host_id, span, asked.authority, asked.reason, clock.wall_ns())

@@ -5,12 +5,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from chassis.errors import NotFoundError
 from delivery.frames import BadFrameError, SizeMismatchError, open_frame
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1.event_pb2 import EventBatch
 from nightherd.store.v1 import store_service_pb2 as pb
-from services.store import wire
+from services.store import naming, wire
 from services.store.domain.custody import BODY_MISSING, ChainCheck
 from services.store.repository.aside import Aside
 from services.store.repository.batches import Batches
@@ -30,12 +29,6 @@ from services.store.repository.removals import Removals
 MAX_HEADS = 10_000
 PART = 500
 """Records in one message of a stream."""
-
-
-class HostUnknownError(NotFoundError):
-    """No such host."""
-
-    reason = "HOST_UNKNOWN"
 
 
 class Questions:
@@ -115,10 +108,14 @@ class Questions:
         )
 
     async def gaps(self, asked: pb.ListGapsRequest) -> pb.ListGapsResponse:
-        """Return a page of gaps."""
+        """Return a page of gaps.
+
+        Raises:
+            HostUnknownError: one of the hosts does not exist.
+        """
         query: dict[str, Any] = {}
         if asked.hosts:
-            query["h"] = {"$in": await self._hosts.ids_of(list(asked.hosts))}
+            query["h"] = {"$in": await naming.ids_of(asked.hosts, self._hosts)}
         span = time_span(asked)
         if "$gte" in span:
             query["t1"] = {"$gte": span["$gte"]}
@@ -152,7 +149,7 @@ class Questions:
             raise QueryError(f"heads: at most {MAX_HEADS}, and without from and to")
         chains = (await self._chains.of_hosts([asked.host_id])).get(asked.host_id)
         if not chains:
-            raise HostUnknownError(f"no host {asked.host_id}", host_id=asked.host_id)
+            raise naming.unknown(asked.host_id)
         reports = await self._reports(asked, chains)
         if any(fault.kind == BODY_MISSING for report in reports for fault in report.faults):
             # Perhaps it was removed while we looked: then there is a mark by now.

@@ -15,6 +15,7 @@ from evidence.matching import Matcher, term_groups
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
+from services.store import naming
 from services.store.domain.paging import Collector, Page, Position
 from services.store.repository.batches import Batches
 from services.store.repository.candidates import Candidates, Row, Wanted
@@ -56,10 +57,11 @@ class Search:
 
         Raises:
             QueryError: too many values, empty ones, or texts that are too long.
+            HostUnknownError: one of the hosts does not exist.
         """
         check_events(asked)
         span = time_span(asked)
-        hosts = tuple(dict.fromkeys(await self._hosts.ids_of(asked.hosts))) if asked.hosts else None
+        hosts = tuple(await naming.ids_of(asked.hosts, self._hosts)) if asked.hosts else None
         return Wanted(
             hosts,
             tuple(dict.fromkeys(asked.herds)),

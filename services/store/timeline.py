@@ -5,7 +5,7 @@ from typing import Any
 
 from chassis import clock
 from nightherd.store.v1 import store_service_pb2 as pb
-from services.store import wire
+from services.store import naming, wire
 from services.store.domain.paging import Collector, Page, Position
 from services.store.repository.filters import QueryError, findings_query, time_span
 from services.store.repository.findings import Findings
@@ -93,7 +93,7 @@ class Timeline:
         query = _behind("gap:", "t0", after, ascending=asked.ascending)
         wanted: list[dict[str, Any]] = [query]
         if asked.filter.hosts:
-            wanted.append({"h": {"$in": await self._hosts.ids_of(asked.filter.hosts)}})
+            wanted.append({"h": {"$in": await naming.ids_of(asked.filter.hosts, self._hosts)}})
         if asked.filter.herds:
             ids = await self._hosts.ids_in("herd", list(asked.filter.herds))
             wanted.append({"h": {"$in": ids}})

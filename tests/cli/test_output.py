@@ -1,8 +1,10 @@
 """What is shown on a terminal cannot do anything to it."""
 
+import contextlib
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,10 +42,34 @@ def test_json_is_one_document_a_line(capsys):
 
 
 def test_a_table_says_when_there_is_more(capsys):
-    rows([{"a": "x" * 100}], ["a"], "table", total=7)
-    said = capsys.readouterr()
-    assert "…" in said.out
-    assert "1 of 7" in said.err
+    rows([{"a": "x"}], ["a"], "table", total=7)
+    assert "1 of 7" in capsys.readouterr().err
+
+
+def on_a_terminal(**options):
+    """What a terminal shows of a row with a long text and a long id."""
+    ours, theirs = os.openpty()
+    with (
+        os.fdopen(ours, encoding="utf-8") as shown,
+        os.fdopen(theirs, "w", encoding="utf-8") as terminal,
+        contextlib.redirect_stdout(terminal),
+    ):
+        rows([{"text": "t" * 100, "execID": "e" * 100}], ["text", "execID"], "table", **options)
+        terminal.flush()
+        return shown.readline() + shown.readline()
+
+
+def test_a_terminal_gets_short_texts_and_whole_ids():
+    shown = on_a_terminal()
+    assert "t" * 59 + "…" in shown
+    assert "t" * 60 not in shown
+    assert "e" * 100 in shown
+    assert "t" * 100 in on_a_terminal(wide=True)
+
+
+def test_what_goes_elsewhere_is_cut_nowhere(capsys):
+    rows([{"text": "t" * 100}], ["text"], "table")
+    assert "t" * 100 in capsys.readouterr().out
 
 
 def test_nothing_is_said_to_be_nothing(capsys):

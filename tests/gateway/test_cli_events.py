@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chassis import clock
+from nightherd.event.v1 import event_pb2 as events
 from tests.builders import T0, a_body, a_chain, a_person, an_event, an_image, changes, exec_id
 from tests.gateway.conftest import PASSWORD
 from tests.services_client import STORE
@@ -65,7 +66,7 @@ async def host(backend):
 
 
 async def test_all_pages_are_followed_as_json_lines(ask, host):
-    said = await ask("events", "--host", host, "--limit", "1", "--all", "--json")
+    said = await ask("events", "--host", host, "--limit", "1", "--all", "-o", "json")
     rows = [json.loads(line) for line in said.splitlines()]
     assert [row["pid"] for row in rows] == [700, 600, 500]
     said = await ask("events", "--host", host, "--user", "alice", "--oldest", "-o", "csv")
@@ -84,7 +85,34 @@ async def test_the_tree_shows_children_below_their_parents(ask, host):
     assert lines[0].startswith("* 600 adduser")
     assert lines[1].startswith("    700 /bin/cp")
     assert lines[2].strip() == "-> /etc/passwd"
-    assert json.loads(await ask("tree", host, exec_id(600), "--json"))["complete"]
+    assert json.loads(await ask("tree", host, exec_id(600), "-o", "json"))["complete"]
+
+
+async def test_a_table_of_events_names_what_the_tree_is_asked_for(ask, host):
+    for command in ("events", "timeline"):
+        lines = (await ask(command, "--host", host, "--exec-id", exec_id(600))).splitlines()
+        assert lines[0].split()[-1] == "EXECID"
+        found = lines[1].split()[-1]
+        assert found == exec_id(600)
+    assert (await ask("tree", host, found)).startswith("* 600 adduser")
+
+
+async def test_gaps_are_listed(ask, backend, host):
+    gap = events.Gap(
+        cause=events.Gap.CAUSE_AGENT_STALLED,
+        start_time=clock.to_timestamp(T0),
+        end_time=clock.to_timestamp(T0 + clock.NS),
+        detail="it stood still",
+    )
+    body = events.EventBatch(events=[an_event(None, gap=gap)])
+    other = secrets.token_hex(16)
+    await backend.deliver(a_chain([body], host_id=other), other, to=(STORE,))
+    head, line = (await ask("gaps", "--host", other)).splitlines()
+    assert head.split()[:5] == ["FROM", "TO", "HOSTNAME", "CAUSE", "LOST"]
+    assert line.startswith(clock.rfc3339(T0))
+    assert line.endswith("it stood still")
+    assert await ask("gaps", "--host", host) == ""
+    assert await ask("gaps", "--host", other, "--until", clock.rfc3339(T0 - 1)) == ""
 
 
 async def test_what_cannot_be_asked_fails_with_the_reason(ask, host):

@@ -121,7 +121,23 @@ async def test_the_tree_of_a_process(api, host):
         {"around": clock.rfc3339(T0), "seconds": "999999"},
         {"sessionID": "x"},
         {"nonsense": "1"},
+        {"seconds": "5"},
+        {"around": clock.rfc3339(T0), "from": clock.rfc3339(T0)},
     ],
 )
 async def test_questions_that_cannot_be_asked_are_refused(api, query):
     assert (await api.get("/nightherd/events", **query)).status_code == 400
+
+
+HOSTED = [
+    *((name, {}) for name in ("events", "events/summary", "timeline", "gaps", "batches")),
+    *(("export/csv", {}), ("export/ocsf", {"proof": "full"}), ("tree", {"execID": "x"})),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "query"), HOSTED)
+async def test_a_host_that_nobody_knows_is_not_one_without_events(api, host, endpoint, query):
+    answer = await api.get(f"/nightherd/{endpoint}", host=[host[0], "nobody"], **query)
+    assert answer.status_code == 404, answer.text
+    said = answer.json()
+    assert (said["reason"], said["detail"]) == ("HOST_UNKNOWN", "There is no host nobody")

@@ -113,7 +113,8 @@ async def test_custody_names_the_head_by_which_an_export_can_be_checked(api, hos
 
 
 async def test_custody_of_nobody_and_of_an_ambiguous_name_are_refused_clearly(api, backend):
-    assert (await api.get("/nightherd/custody/nobody")).status_code == 404
+    unknown = await api.get("/nightherd/custody/nobody")
+    assert (unknown.status_code, unknown.json()["reason"]) == (404, "HOST_UNKNOWN")
     assert (await api.get("/nightherd/batches", host="nobody")).status_code == 404
     assert (await api.get("/nightherd/batches")).status_code == 400
     name = f"twin-{secrets.token_hex(3)}"

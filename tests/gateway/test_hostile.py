@@ -181,3 +181,22 @@ def _dangling(part, document):
 
 async def test_who_asks_for_the_version_gets_a_string(api):
     assert isinstance(await api.rows("/version"), str)
+
+
+PROJECTED = (
+    *("forensic/activities", "forensic/activities/download", "audits/runtime/host"),
+    *("audits/runtime/host/download", "profiles/service", "profiles/service/download"),
+    *("profiles/host", "profiles/host/download", "audits/mgmt", "audits/mgmt/download"),
+    *("nightherd/hosts", "nightherd/gaps", "nightherd/events", "nightherd/timeline"),
+)
+
+
+@pytest.mark.parametrize("endpoint", PROJECTED)
+async def test_a_field_that_does_not_exist_is_refused_with_those_that_do(api, endpoint):
+    answer = await api.get(f"/{endpoint}", fields="hostname,nope")
+    assert answer.status_code == 400
+    said = answer.json()["detail"]
+    assert said.startswith("fields: ")
+    assert "is unknown; known are " in said
+    last = {"nightherd/events": "argumentsCut", "audits/runtime/host": "modelRevision"}
+    assert last.get(endpoint, "") in said

@@ -166,8 +166,8 @@ async def test_every_filter_can_be_typed(api, host, home, tmp_path):
     (home.state / "port").write_text(str(api.port))
     out = tmp_path / "typed"
     typed = ["export", "--home", str(home.path), "--format", "csv", "--out", str(out)]
-    typed += ["--host", host, "--host", "nobody", "--session", "7", "--path-prefix", "/etc/"]
-    typed += ["--from", "2026-01-01", "--to", "2027-01-01", "--kind", "file_change", "--raw"]
+    typed += ["--host", host, "--host", host, "--session", "7", "--path-prefix", "/etc/"]
+    typed += ["--since", "2026-01-01", "--until", "2027-01-01", "--kind", "file_change", "--raw"]
     typed += ["--user", "alice", "--path", "/etc/passwd", "--search", "CMD", "--proof", "full"]
     result = await asyncio.to_thread(CliRunner().invoke, main, typed)
     assert result.exit_code == 0, result.output

@@ -305,7 +305,7 @@ async def test_a_mark_does_not_excuse_what_came_after_it(store, tls):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"host_id": OTHER}, "no host"),
+        ({"host_id": OTHER}, "There is no host"),
         ({"authority": " "}, "authority"),
         ({"reason": "x" * 1001}, "reason"),
     ],

@@ -196,7 +196,8 @@ async def test_herds_and_names_of_hosts_are_asked_for_as_sealed(store, tls):
         assert (record.host_id, record.hostname, record.herd) == (HOSTS[0], "web-1", "web")
         assert not answer.next_cursor
     nobody = pb.SearchEventsRequest(filter=pb.EventFilter(hosts=["nobody"]))
-    assert not (await store.stub.SearchEvents(nobody)).events
+    with pytest.raises(grpc.aio.AioRpcError, match="There is no host nobody"):
+        await store.stub.SearchEvents(nobody)
 
 
 async def test_what_became_known_late_about_a_session_is_joined(store, tls):

@@ -1,0 +1,64 @@
+"""What brings hosts in, and takes their evidence away."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from cli.commands.options import HOME, home_of
+
+
+@click.command()
+@HOME
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--herd", default="default", show_default=True, help="Herd of the imported host.")
+@click.option("--host-id", default="", help="Id of the imported host; default: follows from files.")
+@click.option("--rate", type=click.FloatRange(0), default=0, help="Events a second; 0: no limit.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["batches", "auditd"]),
+    default="batches",
+    show_default=True,
+    help="What FILES are: spool segments, or logs of auditd (plain or .gz, in any order).",
+)
+def replay(
+    home: Path | None, files: tuple[Path, ...], herd: str, host_id: str, rate: float, format_: str
+) -> None:
+    """Ship recorded batches, or an audit log, as a host of their own.
+
+    Events keep the time they bear. A replay that was stopped goes on when it is started again;
+    one that is finished does nothing. Status 1: some of it was rejected, which is said.
+    """
+    from cli.replay import run_replay
+
+    sys.exit(run_replay(home_of(home), files, herd, host_id, rate, format_))
+
+
+@click.command("enrol-token")
+@HOME
+@click.option("--herd", default="default", show_default=True, help="Herd of the new host.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), default=24, show_default=True)
+def enrol_token(home: Path | None, herd: str, hours: float) -> None:
+    """Print a token that enrols one host, once; and the authority's fingerprint."""
+    from cli.enrol import print_token
+
+    sys.exit(print_token(home_of(home), herd, hours))
+
+
+@click.command()
+@HOME
+@click.option("--host", required=True, help="Its id or name.")
+@click.option("--since", default="", help="Events not before (RFC 3339). Default: the beginning.")
+@click.option("--until", default="", help="Events not after. Default: the end.")
+@click.option("--authority", required=True, help="Who decided, e.g. a name and an office.")
+@click.option("--reason", required=True)
+def erase(home: Path | None, **wanted: str) -> None:
+    """Remove evidence of a host by authority; headers, a mark and a gap stay."""
+    from cli.rest import Gateway, RestError, fail
+
+    try:
+        gone = Gateway(home_of(home)).post("nightherd/erasures", wanted)
+    except RestError as error:
+        fail(error, 4)
+    print(f"host {gone['hostID']}: {gone['batches']} batches, {gone['events']} events removed")
