@@ -94,17 +94,17 @@ async def _serialised(jobs: AsyncIterator[pb.StreamBatchesResponse]) -> AsyncIte
 async def _jobs(
     parts: AsyncIterator[pb.StreamBatchesResponse],
 ) -> AsyncIterator[pb.StreamBatchesResponse]:
-    """Yield parts cut to what is rendered in one go."""
+    """Yield parts cut to what is rendered in one go, of like size: several render them in turn."""
+    job, size = pb.StreamBatchesResponse(), 0
     async for part in parts:
-        job, size = pb.StreamBatchesResponse(), 0
         for batch in part.batches:
             job.batches.append(batch)
             size += delivery.BatchHeader.FromString(batch.header).body_size_bytes
             if size >= JOB_BYTES:
                 yield job
                 job, size = pb.StreamBatchesResponse(), 0
-        if job.batches:
-            yield job
+    if job.batches:
+        yield job
 
 
 async def _batches(peers: Peers, export: Export) -> AsyncIterator[pb.StreamBatchesResponse]:

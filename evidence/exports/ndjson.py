@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 import orjson
 
 from chassis.text import show
-from evidence.exports.fragments import MOST_LINES, NEW_IN_EVENTS, NEW_IN_IMAGES, Shared, Times
+from evidence.exports.fragments import Times
+from evidence.exports.lines import Lines
 from evidence.kinds import Row, event_fields
-from evidence.rows import Batch, actor_of, batch_fields, event_id, image_fields
+from evidence.rows import Batch, batch_fields, event_id, image_fields
 from nightherd.event.v1 import event_pb2 as events
 
 
@@ -20,39 +21,13 @@ class Ndjson:
     def __init__(self, *, raw: bool = False) -> None:  # noqa: ARG002  (there are no formulas in it)
         """Begin with nothing rendered."""
         self._times = Times()
-        self._images: Shared[events.Image] = Shared(
-            NEW_IN_IMAGES, lambda image: _inner(image_fields(image))
-        )
-        self._events: Shared[events.Event] = Shared(NEW_IN_EVENTS, _event)
+        self._lines = Lines(b'","kind":"', _event, self._process, lambda i: _inner(image_fields(i)))
 
     def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
         """Yield the events at `places`, a line each; the body is used up."""
-        body, images = batch.body, batch.body.images
-        time_text, what = self._times.text, self._events.text
         begin = b'{"id":' + orjson.dumps(event_id(batch.batch_id, 0))[:-2]
-        whole = _inner(batch_fields(batch))
-        nobody = b"," + whole + b"}\n"
-        actors: dict[int, bytes] = {-1: nobody}
-        pieces: list[bytes] = []
-        for place in places:
-            event = body.events[place]
-            actor = event.actor if event.HasField("actor") else -1
-            behind = actors.get(actor)
-            if behind is None and actor_of(event, body) < 0:
-                behind = nobody
-            elif behind is None:
-                image = images[actor]
-                process = self._process(image)
-                behind = b",%b,%b,%b}\n" % (process, self._images.text(image), whole)
-                actors[actor] = behind
-            when = time_text(event.event_time)
-            pieces.append(
-                b'%b%d","time":"%b","kind":"%b%b' % (begin, place, when, what(event), behind)
-            )
-            if len(pieces) == MOST_LINES:
-                yield b"".join(pieces)
-                pieces.clear()
-        yield b"".join(pieces)
+        last = _inner(batch_fields(batch)) + b"}\n"
+        return self._lines.of(batch, places, (begin, b'","time":"'), last, b"," + last)
 
     def _process(self, image: events.Image) -> bytes:
         """Render `rows.process_fields`; the time is known already."""

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from chassis.text import csv_cell, show
-from evidence.exports.fragments import MOST_LINES, NEW_IN_EVENTS, NEW_IN_IMAGES, Shared, Times
+from evidence.exports.fragments import Times
+from evidence.exports.lines import Lines
 from evidence.kinds import Row, event_fields
 from evidence.rows import (
     BATCH_FIELDS,
@@ -19,7 +20,6 @@ from evidence.rows import (
     IMAGE_FIELDS,
     PROCESS_FIELDS,
     Batch,
-    actor_of,
     batch_fields,
     event_id,
     image_fields,
@@ -44,39 +44,18 @@ class Csv:
         """Begin with nothing rendered; `raw`: leave formulas as they are."""
         self._text = quoted if raw else _guarded
         self._times = Times()
-        self._images: Shared[events.Image] = Shared(
-            NEW_IN_IMAGES, lambda image: self._cells(image_fields(image), _IMAGE)
+        self._lines = Lines(
+            b",", self._event, self._process, lambda i: self._cells(image_fields(i), _IMAGE)
         )
-        self._events: Shared[events.Event] = Shared(NEW_IN_EVENTS, self._event)
 
     def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
         """Yield the events at `places`, a line each; the body is used up."""
-        body, images = batch.body, batch.body.images
-        time_text, what = self._times.text, self._events.text
         begin = self._text(event_id(batch.batch_id, 0)).encode()
         begin = begin[:-2] if begin.endswith(b'"') else begin[:-1]
-        end = b'"' if begin.startswith(b'"') else b""
-        whole = self._cells(batch_fields(batch), _BATCH) + b"\r\n"
-        nobody = b"," * (len(PROCESS_FIELDS) + len(_IMAGE) + 1) + whole
-        actors: dict[int, bytes] = {-1: nobody}
-        pieces: list[bytes] = []
-        for place in places:
-            event = body.events[place]
-            actor = event.actor if event.HasField("actor") else -1
-            behind = actors.get(actor)
-            if behind is None and actor_of(event, body) < 0:
-                behind = nobody
-            elif behind is None:
-                image = images[actor]
-                process = self._process(image)
-                behind = b",%b,%b,%b" % (process, self._images.text(image), whole)
-                actors[actor] = behind
-            when = time_text(event.event_time)
-            pieces.append(b"%b%d%b,%b,%b%b" % (begin, place, end, when, what(event), behind))
-            if len(pieces) == MOST_LINES:
-                yield b"".join(pieces)
-                pieces.clear()
-        yield b"".join(pieces)
+        end = b'",' if begin.startswith(b'"') else b","
+        last = self._cells(batch_fields(batch), _BATCH) + b"\r\n"
+        nobody = b"," * (len(PROCESS_FIELDS) + len(_IMAGE) + 1) + last
+        return self._lines.of(batch, places, (begin, end), last, nobody)
 
     def _event(self, event: events.Event) -> bytes:
         kind = event.WhichOneof("kind") or ""
