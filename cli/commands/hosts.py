@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cli.commands.options import HOME, home_of
+from cli.commands.options import HOME, SPAN, home_of
 
 
 @click.command()
@@ -49,16 +49,19 @@ def enrol_token(home: Path | None, herd: str, hours: float) -> None:
 @click.command()
 @HOME
 @click.option("--host", required=True, help="Its id or name.")
-@click.option("--since", default="", help="Events not before (RFC 3339). Default: the beginning.")
-@click.option("--until", default="", help="Events not after. Default: the end.")
-@click.option("--authority", required=True, help="Who decided, e.g. a name and an office.")
-@click.option("--reason", required=True)
-def erase(home: Path | None, **wanted: str) -> None:
-    """Remove evidence of a host by authority; headers, a mark and a gap stay."""
-    from cli.rest import Gateway, RestError, fail
+@SPAN
+@click.option("--authority", default="", help="Who decided, e.g. a name and an office.")
+@click.option("--reason", default="", help="Why.")
+@click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def erase(home: Path | None, dry_run: bool, yes: bool, **wanted: str) -> None:  # noqa: FBT001
+    """Remove evidence of a host by authority; headers, a mark and a gap stay.
 
-    try:
-        gone = Gateway(home_of(home)).post("nightherd/erasures", wanted)
-    except RestError as error:
-        fail(error, 4)
-    print(f"host {gone['hostID']}: {gone['batches']} batches, {gone['events']} events removed")
+    Says what would go and asks first. Status 1: it was not wanted. 2: nobody could be asked.
+    """
+    from cli.erase import run_erase
+
+    missing = [name for name in ("authority", "reason") if not wanted[name].strip()]
+    if missing and not dry_run:
+        raise click.UsageError(f"--{missing[0]} is needed, except with --dry-run")
+    sys.exit(run_erase(home_of(home), wanted, dry_run=dry_run, yes=yes))

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -27,40 +26,60 @@ class Erasure(BaseModel):
 
     host: str = Field(min_length=1, max_length=256, description="hostID or name")
     since: str = Field(
-        default="", max_length=64, description="events not before; empty: from the beginning"
+        default="",
+        alias="from",
+        max_length=64,
+        description="events not before; empty: from the beginning",
     )
-    until: str = Field(default="", max_length=64, description="events not after; empty: to the end")
+    until: str = Field(
+        default="", alias="to", max_length=64, description="events not after; empty: to the end"
+    )
     authority: str = Field(
-        min_length=1, max_length=1000, description="who decided, e.g. a name and an office"
+        default="",
+        max_length=1000,
+        description="who decided, e.g. a name and an office; empty only with dryRun",
     )
-    reason: str = Field(min_length=1, max_length=1000, description="why")
+    reason: str = Field(default="", max_length=1000, description="why; empty only with dryRun")
+    dry_run: bool = Field(
+        default=False, alias="dryRun", description="remove nothing; say what would go"
+    )
 
 
 @router.post("/erasures", openapi_extra=queries.parameters((), bodies.described(Erasure)))
 async def erase(request: Request, user: Annotated[User, Depends(administrator)]) -> Response:
-    """Remove the bodies of a host's batches by authority; headers, a mark and a gap stay."""
+    """Remove the bodies of a host's batches by authority; headers, a mark and a gap stay.
+
+    `dryRun` removes nothing and says what would go: batches, events, bytes, batches set aside.
+    """
     peers: Peers = request.app.state.peers
     queries.read(request, ())
     wanted = await bodies.read(request, Erasure)
-    request.state.deed = ("settings", f"erasure, host {wanted.host}: {wanted.reason}")
+    deed = "dry run of an erasure" if wanted.dry_run else "erasure"
+    request.state.deed = ("settings", f"{deed}, host {wanted.host}: {wanted.reason}")
     if "\0" in wanted.host + wanted.authority + wanted.reason:
         raise ProblemError(400, "NUL is in no name")
+    given = Question({"from": [wanted.since], "to": [wanted.until]})
+    given.span()
     host_id = await host_id_of(peers, wanted.host)
     span = f"{wanted.since or 'the beginning'} to {wanted.until or 'the end'}"
-    said = f"erasure, host {host_id}, {span}, by authority of {wanted.authority}: {wanted.reason}"
+    said = f"{deed}, host {host_id}, {span}, by authority of {wanted.authority}: {wanted.reason}"
     request.state.deed = ("settings", said)
     asked = pb.EraseEvidenceRequest(
         host_id=host_id,
-        from_time=_moment("since", wanted.since),
-        to_time=_moment("until", wanted.until),
-        authority=f"{wanted.authority} (entered by {user.name})",
+        from_time=given.time("from"),
+        to_time=given.time("to"),
+        authority=wanted.authority and f"{wanted.authority} (entered by {user.name})",
         reason=wanted.reason,
+        dry_run=wanted.dry_run,
     )
     answer = await peers.store.ask(lambda stub: stub.EraseEvidence(asked, timeout=CUSTODY_S))
     return json_answer(
-        {"hostID": host_id, "batches": answer.batch_count, "events": answer.event_count}
+        {
+            "hostID": host_id,
+            "dryRun": wanted.dry_run,
+            "batches": answer.batch_count,
+            "events": answer.event_count,
+            "bytes": answer.size_bytes,
+            "setAside": answer.set_aside_count,
+        }
     )
-
-
-def _moment(name: str, text: str) -> Timestamp | None:
-    return Question({name: [text]}).time(name)

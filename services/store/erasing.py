@@ -25,20 +25,30 @@ class Erasing:
     async def erase(self, asked: pb.EraseEvidenceRequest) -> pb.EraseEvidenceResponse:
         """Remove the bodies of a host's batches that overlap a span of event time.
 
+        A dry run removes nothing.
+
         Raises:
             HostUnknownError: no such host.
             QueryError: nobody decided, without a reason, or with too many words.
         """
         for name, text in (("authority", asked.authority), ("reason", asked.reason)):
-            if not text.strip() or len(text) > MOST_CHARACTERS:
+            if not (asked.dry_run or text.strip()) or len(text) > MOST_CHARACTERS:
                 raise QueryError(f"{name}: 1 to {MOST_CHARACTERS} characters")
         if not await self._hosts.known([asked.host_id]):
             raise naming.unknown(asked.host_id)
         given = time_span(asked)
         span = given.get("$gte"), given.get("$lte")
         removal = of_authority(asked.host_id, span, asked.authority, asked.reason, clock.wall_ns())
+        going = await self._eraser.extent(removal)
+        if asked.dry_run:
+            return pb.EraseEvidenceResponse(
+                batch_count=going.batches,
+                event_count=going.events,
+                size_bytes=going.size_bytes,
+                set_aside_count=await self._aside.count(asked.host_id, *span),
+            )
         batches, events = await self._eraser.carry_out(removal)
-        await self._aside.erase(asked.host_id, *span)
+        aside = await self._aside.erase(asked.host_id, *span)
         log.info(
             "evidence erased",
             host=asked.host_id,
@@ -46,4 +56,9 @@ class Erasing:
             batches=batches,
             events=events,
         )
-        return pb.EraseEvidenceResponse(batch_count=batches, event_count=events)
+        return pb.EraseEvidenceResponse(
+            batch_count=batches,
+            event_count=events,
+            size_bytes=going.size_bytes,
+            set_aside_count=aside,
+        )

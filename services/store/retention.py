@@ -59,6 +59,13 @@ class Eraser:
         await self._removals.end(removal)
         return batches, events
 
+    async def extent(self, removal: Removal) -> domain.Extent:
+        """Return what `removal` would remove now."""
+        extent = domain.Extent()
+        for day in await self._removals.days(removal):
+            await self._removals.add_extent(day, removal, extent)
+        return extent
+
     async def say(self, day: str, removal: Removal) -> tuple[int, int]:
         """Note the gaps of one day; return (batches, events)."""
         batches = events = 0

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
 import ssl
+import sys
 
 import httpx2
 import pytest
@@ -23,6 +25,7 @@ from services.modeler import __main__ as modeler
 from services.modeler.settings import Settings as ModelerSettings
 from services.store import __main__ as store
 from services.store.settings import Settings as StoreSettings
+from tests.conftest import ROOT
 from tests.services_client import MODELER, STORE, deliver, until_serving
 
 PASSWORD = "correct horse battery staple"
@@ -234,3 +237,33 @@ async def api(start, backend, names):
     addresses = {"store": backend.address["store"], "modeler": backend.address["modeler"]}
     async with start(names["gateway"], **addresses) as found:
         yield found
+
+
+@pytest.fixture
+def ask(api, certificates, tmp_path):
+    """Type a command to `nightherd`, with the gateway's address and password; return what it says (else its complaint).
+
+    `status` is how it must end, `stdin` what it reads.
+    """
+    from cli.homes import Home
+
+    env = os.environ | {
+        "NIGHTHERD_ADMIN_PASSWORD": PASSWORD,
+        "NIGHTHERD_CA": str(certificates / "gateway" / "ca.pem"),
+        "PYTHONPATH": f"{ROOT}:{ROOT}/gen",
+    }
+    state = Home(tmp_path).state
+    state.mkdir(exist_ok=True, parents=True)
+    (state / "port").write_text(str(api.port))
+
+    async def run(command, *arguments, status=0, stdin=asyncio.subprocess.DEVNULL):
+        words = [sys.executable, "-m", "cli", command, "--home", str(tmp_path), *arguments]
+        # A process of its own: the services of this one write to its output.
+        process = await asyncio.create_subprocess_exec(
+            *words, env=env, stdin=stdin, stdout=-1, stderr=-1, cwd=ROOT
+        )
+        said, error = await process.communicate()
+        assert process.returncode == status, error
+        return said.decode() or error.decode()
+
+    return run

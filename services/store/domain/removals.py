@@ -22,6 +22,15 @@ class Sum:
     last_ns: int
 
 
+@dataclass(slots=True)
+class Extent:
+    """Bodies that are there, and would go."""
+
+    batches: int = 0
+    events: int = 0
+    size_bytes: int = 0
+
+
 def of_day(day: str, cutoff_ns: int, days: int) -> Removal:
     """Return the mark for a day that retention drops: what had come before `cutoff_ns`."""
     reason = f"evidence is kept for {days} days"

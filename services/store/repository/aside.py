@@ -64,13 +64,21 @@ class Aside:
         if done.upserted_id is not None:
             self._used_bytes[host_id] += size
 
-    async def erase(self, host_id: str, from_ns: int | None, to_ns: int | None) -> None:
-        """Remove what overlaps a span of event time, and what cannot be read."""
-        rows = self._aside.find({"h": host_id}, {"batch": True}, batch_size=8)
-        keys = [row["_id"] async for row in rows if _overlaps(bytes(row["batch"]), from_ns, to_ns)]
+    async def count(self, host_id: str, from_ns: int | None, to_ns: int | None) -> int:
+        """Return how many `erase` would remove."""
+        return len(await self._overlapping(host_id, from_ns, to_ns))
+
+    async def erase(self, host_id: str, from_ns: int | None, to_ns: int | None) -> int:
+        """Remove what overlaps a span of event time, and what cannot be read; return how many."""
+        keys = await self._overlapping(host_id, from_ns, to_ns)
         if keys:
             await self._aside.delete_many({"_id": {"$in": keys}})
             self._used_bytes.pop(host_id, None)
+        return len(keys)
+
+    async def _overlapping(self, host_id: str, from_ns: int | None, to_ns: int | None) -> list[str]:
+        rows = self._aside.find({"h": host_id}, {"batch": True}, batch_size=8)
+        return [row["_id"] async for row in rows if _overlaps(bytes(row["batch"]), from_ns, to_ns)]
 
     async def _used(self, host_id: str) -> int:
         sizes: list[dict[str, Any]] = [

@@ -11,7 +11,7 @@ from typing import Any
 from chassis.mongo import ASCENDING, Database, IndexModel, ReturnDocument
 from evidence.removals import CONDITIONS, Removal, of_document
 from services.store.domain.places import BODIES, PREFIX, bodies_of
-from services.store.domain.removals import AUTHORITY, Sum
+from services.store.domain.removals import AUTHORITY, Extent, Sum
 
 PART = 1000
 """Bodies removed at once."""
@@ -129,6 +129,23 @@ class Removals:
         pipeline = [{"$match": _headers(removal)}, {"$group": group}]
         async for row in self._database[day].aggregate(pipeline, allowDiskUse=True):
             yield Sum(row["_id"], row["batches"], row["events"], row["first"], row["last"])
+
+    async def add_extent(self, day: str, removal: Removal, extent: Extent) -> None:
+        """Add what is left of what a mark is about on one day."""
+        group = {
+            "_id": None,
+            "batches": {"$sum": 1},
+            "events": {"$sum": "$e"},
+            "bytes": {"$sum": _SIZE},
+        }
+        pipeline: list[dict[str, Any]] = [
+            {"$match": {"$and": [_headers(removal), {"$expr": {"$gt": [_SIZE, 0]}}]}},
+            {"$group": group},
+        ]
+        async for row in self._database[day].aggregate(pipeline):
+            extent.batches += row["batches"]
+            extent.events += row["events"]
+            extent.size_bytes += row["bytes"]
 
     async def received_since(self, day: str, received_ns: int) -> list[tuple[str, int]]:
         """Return (id, received) of the batches of a day that came at `received_ns` or later."""

@@ -291,6 +291,30 @@ async def test_erasure_by_authority_leaves_headers_a_mark_and_a_gap(store, tls):
     assert len(erased) == 2
 
 
+async def test_a_dry_run_says_what_would_go_and_removes_nothing(store, tls):
+    await deliver(store.address, tls.host(), daily(4), HOST)
+    before = await bodies_of(store)
+    told = await store.stub.EraseEvidence(erasure(dry_run=True, authority="", reason=""))
+    assert (told.batch_count, told.event_count) == (2, 2)
+    assert told.size_bytes > 0
+    assert await bodies_of(store) == before
+    assert await gaps_of(store) == []
+    assert await store.database["removals"].count_documents({}) == 0
+    done = await store.stub.EraseEvidence(erasure())
+    assert (done.batch_count, done.size_bytes) == (2, told.size_bytes)
+    again = await store.stub.EraseEvidence(erasure(dry_run=True))
+    assert (again.batch_count, again.event_count, again.size_bytes) == (0, 0, 0)
+
+
+async def test_batches_that_were_set_aside_go_and_are_counted(store, tls):
+    await deliver(store.address, tls.host(), a_chain([None]), HOST)
+    await store.database["aside"].insert_one({"_id": "x", "h": HOST, "batch": b"\xff"})
+    for dry_run, left in ((True, 1), (False, 0)):
+        told = await store.stub.EraseEvidence(erasure(dry_run=dry_run))
+        assert told.set_aside_count == 1
+        assert await store.database["aside"].count_documents({}) == left
+
+
 async def test_a_mark_does_not_excuse_what_came_after_it(store, tls):
     chain = daily(4)
     await deliver(store.address, tls.host(), chain[:2], HOST)
