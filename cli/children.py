@@ -14,9 +14,9 @@ from pathlib import Path
 import structlog
 
 log = structlog.get_logger()
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+LONGEST_PAUSE_S = 30.0
 STABLE_S = 60.0
-LOG_BYTES, LOG_FILES = 16 << 20, 3
+LOG_FILES = 3
 WRONG_SETTINGS_STATUS = 2
 MOST_FALSE_STARTS = 3
 PR_SET_PDEATHSIG = 1
@@ -38,6 +38,10 @@ class Program:
     """(uid, gid) to run as; None: as we are."""
     stop_s: float = 15.0
     """How long it may take to stop in order before it is killed."""
+    first_pause_s: float = 0.5
+    """How long after its end it is started again; each further time twice as long."""
+    log_bytes: int = 16 << 20
+    """From which size on its log is followed by another."""
 
 
 class Child:
@@ -60,7 +64,7 @@ class Child:
         """
         self.program, self._ready, self._changed = program, ready, changed
         self._log = RotatingFileHandler(
-            log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=True
+            log_file, maxBytes=program.log_bytes, backupCount=LOG_FILES, delay=True
         )
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -135,7 +139,7 @@ class Child:
         self._changed()
 
     async def _keep(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        pause_s = self.program.first_pause_s
         while True:
             process, began = self._process, time.monotonic()
             status: int | None = None
@@ -145,7 +149,7 @@ class Child:
             if self._stopping.is_set():
                 return
             if time.monotonic() - began > STABLE_S:
-                pause_s = FIRST_PAUSE_S
+                pause_s = self.program.first_pause_s
             self.restarts += 1
             self._wrong_settings = status == WRONG_SETTINGS_STATUS
             log.warning(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from cli import children
 from cli.children import Child, FalseStartError, Program
 
 
@@ -56,9 +55,8 @@ async def test_what_is_killed_comes_back_under_another_pid(child):
     assert kept.restarts == 1
 
 
-async def test_pauses_grow_while_it_ends_at_once(child, monkeypatch):
-    monkeypatch.setattr(children, "FIRST_PAUSE_S", 0.05)
-    kept = child("raise SystemExit(3)")
+async def test_pauses_grow_while_it_ends_at_once(child):
+    kept = child("raise SystemExit(3)", first_pause_s=0.05)
     began = time.monotonic()
     await kept.start()
     await until(lambda: kept.restarts == 4)
@@ -66,9 +64,8 @@ async def test_pauses_grow_while_it_ends_at_once(child, monkeypatch):
     assert time.monotonic() - began > 0.35
 
 
-async def test_one_that_ends_before_it_is_ready_is_a_false_start(child, monkeypatch):
-    monkeypatch.setattr(children, "FIRST_PAUSE_S", 0.01)
-    kept = child("raise SystemExit(1)", never)
+async def test_one_that_ends_before_it_is_ready_is_a_false_start(child):
+    kept = child("raise SystemExit(1)", never, first_pause_s=0.01)
     await kept.start()
     with pytest.raises(FalseStartError):
         await kept.until_ready(20)
@@ -89,9 +86,8 @@ async def test_one_that_is_never_ready_times_out(child):
         await kept.until_ready(0.3)
 
 
-async def test_a_pause_does_not_hold_up_the_end(child, monkeypatch):
-    monkeypatch.setattr(children, "FIRST_PAUSE_S", 30.0)
-    kept = child("pass")
+async def test_a_pause_does_not_hold_up_the_end(child):
+    kept = child("pass", first_pause_s=30.0)
     await kept.start()
     await until(lambda: kept.restarts == 1)
     async with asyncio.timeout(5):
@@ -110,12 +106,17 @@ async def test_one_that_does_not_listen_is_killed(child):
     assert kept.pid == 0
 
 
-async def test_output_goes_to_a_log_that_is_cut_by_size(child, tmp_path, monkeypatch):
-    monkeypatch.setattr(children, "LOG_BYTES", 10_000)
-    kept = child("for n in range(3000): print(f'line {n} \\x1b[0m')\nimport time; time.sleep(60)")
+async def test_output_goes_to_a_log_that_is_cut_by_size(child, tmp_path):
+    # More than four times what is read at once, however late it is read.
+    kept = child(
+        "for n in range(20_000): print(f'line {n} \\x1b[0m')\n"
+        "import time\n"
+        "while True: print('the end'); time.sleep(0.05)",
+        log_bytes=10_000,
+    )
     await kept.start()
     log = tmp_path / "small.log"
-    await until(lambda: log.exists() and "line 2999" in log.read_text())
+    await until(lambda: log.exists() and "the end" in log.read_text())
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["small.log", "small.log.1", "small.log.2", "small.log.3"]
     assert all(path.stat().st_size < 100_000 for path in tmp_path.iterdir())
@@ -129,12 +130,12 @@ async def test_bytes_that_are_no_text_do_not_hurt(child, tmp_path):
     assert "\\xff\\xfe end" in log.read_text()
 
 
-async def test_who_cannot_be_started_is_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(children, "FIRST_PAUSE_S", 0.05)
+async def test_who_cannot_be_started_is_tried_again(tmp_path):
     script = tmp_path / "program"
     script.write_text("#!/bin/sh\nexit 1\n")
     script.chmod(0o755)
-    kept = Child(Program("small", [str(script)], dict(os.environ)), tmp_path / "log", always)
+    small = Program("small", [str(script)], dict(os.environ), first_pause_s=0.05)
+    kept = Child(small, tmp_path / "log", always)
     await kept.start()
     script.unlink()
     await until(lambda: kept.restarts > 1)
