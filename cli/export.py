@@ -19,10 +19,12 @@ LONGEST_PAUSE_S = 16.0
 WRITE_FAILED, UNREACHABLE = 1, 4
 
 
-def run_export(home: Home, form: str, out: Path, query: Mapping[str, Any]) -> int:
+def run_export(
+    home: Home, form: str, out: Path, query: Mapping[str, Any], *, force: bool = False
+) -> int:
     """Write `out` and its proof; 0 done, 1 it cannot be written, 4 the gateway does not answer."""
     try:
-        with Parts(out, form, query) as parts:
+        with (parts := Parts(out, form, query, force=force)):
             gateway = Gateway(home)
             _fetch(gateway, form, parts, dict(query))
             parts.finish()
@@ -35,8 +37,8 @@ def run_export(home: Home, form: str, out: Path, query: Mapping[str, Any]) -> in
     except OSError as error:
         what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         print(
-            f"nightherd: {error.filename or out}: {what}; what is there is kept, "
-            "the same command goes on with it",
+            f"nightherd: {error.filename or out}: {what}"
+            + ("; what is there is kept, the same command goes on" if parts.position else ""),
             file=sys.stderr,
         )
         return WRITE_FAILED

@@ -21,6 +21,10 @@ class Chain:
     unsigned: int = 0
     """Batches linked up to the last one that no signature vouches for yet."""
     first: int = 0
+    batch_id: str = ""
+    """The last one."""
+    doubtful: bool = False
+    """Something is wrong with the last one, so that a link to it says nothing new."""
 
 
 @dataclass(slots=True)
@@ -39,12 +43,18 @@ class Links:
     absent: int = 0
     """Batches between others that are not in the export."""
     forks: int = 0
+    _blamed: str = ""
 
     def fault(self, batch_id: str, what: str) -> None:
-        """Note that something is wrong."""
+        """Note that something is wrong with a batch ("": with the whole); counted once a batch."""
+        if batch_id and batch_id == self._blamed:
+            if len(self.faults) == self.fault_count:
+                self.faults[-1] += f"; {what}"
+            return
+        self._blamed = batch_id
         self.fault_count += 1
         if len(self.faults) < MOST_NOTES:
-            self.faults.append(f"batch {batch_id}: {what}")
+            self.faults.append(f"batch {batch_id}: {what}" if batch_id else what)
 
     def see(
         self, batch_id: str, header_bytes: bytes, signature: bytes, key: bytes
@@ -57,18 +67,24 @@ class Links:
         header = delivery.BatchHeader.FromString(header_bytes)
         header_hash = hashlib.sha256(header_bytes).digest()
         self.batches += 1
+        before = self.fault_count
         where = f"{header.host_id}/{header.chain_id.hex()}/{header.batch_number:015d}"
         if batch_id not in (where, f"{where}/{header_hash.hex()}"):
             self.fault(batch_id, f"the header is that of {where}")
         chain = self.chains.setdefault((header.host_id, header.chain_id.hex()), Chain())
         self._key(batch_id, chain, key)
-        if not self._follows(batch_id, chain, header, header_hash):
+        signed = _is_signed(chain.key, signature, header_hash)
+        if not self._follows(batch_id, chain, header, header_hash, signed=signed):
             return header
-        chain.number, chain.hash = header.batch_number, header_hash
+        chain.number, chain.hash, chain.batch_id = header.batch_number, header_hash, batch_id
         chain.unsigned += 1
         chain.first = chain.first or header.batch_number
-        if signature and chain.key:
-            self._signature(batch_id, chain, signature)
+        if signed:
+            self.signed += chain.unsigned
+            chain.unsigned = 0
+        elif signed is False:
+            self.fault(batch_id, "the signature is not the host's")
+        chain.doubtful = self._blamed == batch_id and self.fault_count > before
         return header
 
     def _key(self, batch_id: str, chain: Chain, key: bytes) -> None:
@@ -79,7 +95,13 @@ class Links:
         chain.key = chain.key or key
 
     def _follows(
-        self, batch_id: str, chain: Chain, header: delivery.BatchHeader, header_hash: bytes
+        self,
+        batch_id: str,
+        chain: Chain,
+        header: delivery.BatchHeader,
+        header_hash: bytes,
+        *,
+        signed: bool | None,
     ) -> bool:
         """Whether it is the next version of the chain's story, and not a fork or one again."""
         number = header.batch_number
@@ -91,7 +113,7 @@ class Links:
         if chain.number and number == chain.number + 1:
             self.links += 1
             if header.previous_hash != chain.hash:
-                self.fault(batch_id, "it does not name the hash of the batch before it")
+                self._unlinked(batch_id, chain, signed=signed)
                 chain.unsigned = 0
         elif chain.number:
             # Nothing links over a hole: what lies before it has no later signature.
@@ -99,11 +121,24 @@ class Links:
             chain.unsigned = 0
         return True
 
-    def _signature(self, batch_id: str, chain: Chain, signature: bytes) -> None:
-        try:
-            Ed25519PublicKey.from_public_bytes(chain.key).verify(signature, chain.hash)
-        except (InvalidSignature, ValueError):
-            self.fault(batch_id, "the signature is not the host's")
-        else:
-            self.signed += chain.unsigned
-            chain.unsigned = 0
+    def _unlinked(self, batch_id: str, chain: Chain, *, signed: bool | None) -> None:
+        """Blame who is to blame: a header that the host signed names the right one."""
+        self.links -= 1
+        if signed:
+            if not chain.doubtful:
+                what = f"its header is not the one that batch {batch_id} names, which is signed"
+                self.fault(chain.batch_id, what)
+        elif not chain.doubtful:
+            what = "it does not name the hash of the batch before it: one of the two was changed"
+            self.fault(batch_id, what)
+
+
+def _is_signed(key: bytes, signature: bytes, header_hash: bytes) -> bool | None:
+    """Whether a good signature vouches for a header; None: nobody says so."""
+    if not (key and signature):
+        return None
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, header_hash)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

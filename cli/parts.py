@@ -6,6 +6,7 @@ which says how long its rows are: so whatever broke off, both can be cut to what
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Self
@@ -31,8 +32,14 @@ def proof_of(out: Path) -> Path:
 class Parts:
     """Takes an answer with proof lines apart, and knows where it is whole."""
 
-    def __init__(self, out: Path, form: str, query: Mapping[str, Any]) -> None:
-        """Write `out`, or go on with what an earlier run left of the same question."""
+    def __init__(
+        self, out: Path, form: str, query: Mapping[str, Any], *, force: bool = False
+    ) -> None:
+        """Write `out`, or go on with what an earlier run left of the same question.
+
+        `force`: write over what is there, and forget what is left of another question.
+        """
+        self._force = force
         self.out, self.proof_file = out, proof_of(out)
         self._rows_part = out.with_name(f"{out.name}.part")
         self._proof_part = out.with_name(f"{out.name}.proof.part")
@@ -46,35 +53,77 @@ class Parts:
         self._written = 0
         self._pending = b""
         self._at_start = True
+        self._rows: IO[bytes] = io.BytesIO()
+        self._proof: IO[bytes] = io.BytesIO()
+        self._claims: dict[str, Any] = {}
+        """What the gateway says that the whole shows, and what not."""
 
     def __enter__(self) -> Self:
         """Open both files.
 
         Raises:
             OSError: they cannot be written.
-            BrokenPartError: they are of another question.
+            BrokenPartError: there is no folder, there is such a file already, or what is left is of
+                another question.
         """
+        if not self.out.parent.is_dir():
+            raise BrokenPartError(f"there is no folder {self.out.parent}: make it, then try again")
+        there = [path for path in (self.out, self.proof_file) if path.exists()]
+        if there and not self._force:
+            raise BrokenPartError(f"{there[0]} is there already: --force writes over it")
         again = self._asked_part.exists()
         if again and self._asked_part.read_bytes() != self._asked:
-            raise BrokenPartError(
-                f"{self._asked_part} is what is left of another export; remove it to begin anew"
-            )
-        self._asked_part.write_bytes(self._asked)
-        self._rows: IO[bytes] = self._rows_part.open("r+b" if again else "w+b")
-        self._proof: IO[bytes] = self._proof_part.open("r+b" if again else "w+b")
-        if again:
-            self._recall()
+            if not self._force:
+                raise BrokenPartError(
+                    f"{self._asked_part} is what is left of another export: --force begins anew, "
+                    "the same question as then goes on with it"
+                )
+            again = False
+        try:
+            self._asked_part.write_bytes(self._asked)
+            self._rows = self._rows_part.open("r+b" if again else "w+b")
+            self._proof = self._proof_part.open("r+b" if again else "w+b")
+            if again:
+                self._recall()
+        except BaseException:
+            self._close(keep=again)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close them; what is not finished stays."""
+        """Close them; what can be gone on with stays, and nothing else."""
+        self._close(keep=bool(self.position))
+
+    def _close(self, *, keep: bool) -> None:
         for file in (self._rows, self._proof):
             # What a full disk did not take is not whole, and is fetched again.
             with contextlib.suppress(OSError):
                 file.close()
+        if not keep:
+            for path in (self._rows_part, self._proof_part, self._asked_part):
+                path.unlink(missing_ok=True)
 
     def _recall(self) -> None:
-        """Find the end of the last whole batch of an earlier run."""
+        """Find the end of the last whole batch of an earlier run.
+
+        Raises:
+            BrokenPartError: it cannot be read.
+        """
+        try:
+            self._find_end()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BrokenPartError(
+                f"{self._proof_part} was damaged: remove it and {self._asked_part} to begin anew"
+            ) from None
+        self._rows.seek(0)
+        left = self.size
+        while left and (some := self._rows.read(min(left, _COPY))):
+            self._digest.update(some)
+            left -= len(some)
+        self._whole = self._digest.copy()
+        self.rewind()
+
+    def _find_end(self) -> None:
         size = 0
         while (line := self._proof.readline(MOST_LINE_BYTES)).endswith(b"\n"):
             said = orjson.loads(line)
@@ -85,13 +134,6 @@ class Parts:
                 break
             self._note(said)
             self.size, self._proof_size = size, self._proof.tell()
-        self._rows.seek(0)
-        left = self.size
-        while left and (some := self._rows.read(min(left, _COPY))):
-            self._digest.update(some)
-            left -= len(some)
-        self._whole = self._digest.copy()
-        self.rewind()
 
     @staticmethod
     def _head_of(said: dict[str, Any]) -> bytes:
@@ -163,6 +205,7 @@ class Parts:
             return
         if "end" in said:
             self.complete = True
+            self._claims = {name: said[name] for name in ("shows", "doesNotShow") if name in said}
             return
         self._rows.flush()
         self._proof.write(line)
@@ -179,6 +222,7 @@ class Parts:
                 sha256=self._digest.hexdigest(),
                 batches=self.batches,
                 events=self.events,
+                **self._claims,
             )
         )
         self._rows.close()

@@ -4,13 +4,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
+from chassis.text import show
 from cli.environment import environment
 from cli.homes import Home
 from cli.leftovers import noted
 from cli.rest import Gateway, RestError
+
+NOTHING_THERE = 2
+SUFFIXES = (".csv", ".gz", ".json", ".jsonl", ".ndjson", ".part", ".seg", ".txt")
+"""Names of hosts have dots, too, but end otherwise."""
 
 
 def verify_spool(folder: Path) -> int:
@@ -19,14 +25,44 @@ def verify_spool(folder: Path) -> int:
     return subprocess.run(command, env=environment(), check=False).returncode
 
 
+def verify_named(home: Home, what: Sequence[str], proof: Path | None, keys: Sequence[str]) -> int:
+    """Check exported files, and the chains of whatever is no file; the worst result of all."""
+    files = [name for name in what if Path(name).is_file()]
+    hosts = [name for name in what if name not in files]
+    if missing := [name for name in hosts if _is_path(name)]:
+        print(f"nightherd: no such file: {', '.join(map(show, missing))}", file=sys.stderr)
+        return NOTHING_THERE
+    results = [0]
+    if files:
+        from cli.verify_export import verify_export
+
+        results += [verify_export(Path(file), proof, keys) for file in files]
+    if hosts:
+        results.append(verify_hosts(home, hosts))
+    return max(results)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name that is no file is meant as one."""
+    return os.sep in name or Path(name).suffix in SUFFIXES or Path(name).exists()
+
+
 def verify_hosts(home: Home, hosts: Sequence[str]) -> int:
-    """Ask the gateway about each host's chains; 0 intact, 1 broken, 4 nobody answers."""
+    """Ask the gateway about each host's chains; 0 intact, 1 broken, 2 no such, 4 no answer."""
     broken = False
     try:
         gateway = Gateway(home)
         names = list(hosts) or _all_hosts(gateway)
         for name in names:
-            report, _ = gateway.get(f"nightherd/custody/{quote(name, safe='')}")
+            try:
+                report, _ = gateway.get(f"nightherd/custody/{quote(name, safe='')}")
+            except RestError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                print(
+                    f"nightherd: there is no host {show(name)}, and no such file", file=sys.stderr
+                )
+                return NOTHING_THERE
             broken = broken or not report["intact"]
             print(f"{name}: {'intact' if report['intact'] else 'BROKEN'}")
             for chain in report["chains"]:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,38 +12,25 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError
 
 from chassis.text import show
+from cli.export_findings import Check, tell
+from cli.export_rows import Rows, Taken
 from cli.links import Links
 from cli.parts import MOST_LINE_BYTES, proof_of
 from delivery.frames import BadFrameError, SizeMismatchError, open_frame
 from evidence import rows
-from evidence.exports import proof
+from evidence.exports import claims, proof
 from evidence.exports.formats import BY_NAME, Format
 from evidence.matching import Matcher
 from nightherd.event.v1.event_pb2 import EventBatch
 from nightherd.store.v1 import store_service_pb2 as pb
 
 INTACT, BROKEN, UNREADABLE = 0, 1, 2
-MOST_KEYS = 10
 MOST_ROWS_BYTES = 1 << 30
 """Rows of one batch; more is no export."""
 
 
 class UnreadableError(Exception):
     """The files are no export and its proof."""
-
-
-@dataclass(slots=True)
-class Check:
-    """What was found."""
-
-    links: Links
-    events: int = 0
-    removed: int = 0
-    recomputed: int = 0
-    """Events whose rows were made again from the sealed body, and are the same."""
-    whole: bool = False
-    """The proof has its end."""
-    begin: dict[str, Any] = field(default_factory=dict)
 
 
 def verify_export(file: Path, proof_file: Path | None, keys: Sequence[str]) -> int:
@@ -59,7 +45,7 @@ def verify_export(file: Path, proof_file: Path | None, keys: Sequence[str]) -> i
     except OSError as error:
         print(f"nightherd: {error.filename}: {error.strerror}", file=sys.stderr)
         return UNREADABLE
-    _tell(file, check)
+    tell(file, check)
     return BROKEN if check.links.fault_count else INTACT
 
 
@@ -77,10 +63,10 @@ def checked(content: IO[bytes], lines: IO[bytes], trusted: frozenset[bytes]) -> 
         if "end" in said:
             reader.end(said)
             if lines.read(1):
-                reader.check.links.fault("-", "the proof goes on behind its end")
+                reader.check.links.fault("", "the proof goes on behind its end")
             return reader.check
         reader.batch(said)
-    reader.check.links.fault("-", "the proof has no end: the export is not whole")
+    reader.check.links.fault("", "the proof has no end: the export is not whole")
     return reader.check
 
 
@@ -103,8 +89,6 @@ class _Reader:
     def __init__(
         self, content: IO[bytes], begin: dict[str, Any], trusted: frozenset[bytes]
     ) -> None:
-        self._content, self._digest, self._size = content, hashlib.sha256(), 0
-        self.check = Check(Links(trusted), begin=begin)
         try:
             self._raw = bool(begin["raw"])
             self._make = BY_NAME[begin["format"]]
@@ -112,25 +96,20 @@ class _Reader:
             self._rows_version = int(begin["rows"])
         except (KeyError, TypeError, ValueError, ParseError):
             raise UnreadableError("the proof does not say what was exported") from None
+        self.check = Check(Links(trusted), self._asked)
         self._format: Format = self._make(raw=self._raw)
         self._matcher = Matcher(self._asked)
-        narrowing = pb.EventFilter()
-        narrowing.CopyFrom(self._asked)
-        narrowing.ClearField("hosts")
-        narrowing.ClearField("herds")
-        self._all = not narrowing.ListFields()
-        if self._take(len(self._format.head)) != self._format.head:
-            self.check.links.fault("-", "the file does not begin as this format does")
-
-    def _take(self, size: int) -> bytes:
-        content = self._content.read(size)
-        self._digest.update(content)
-        self._size += len(content)
-        return content
+        self._all = self.check.all = claims.is_whole(self._asked)
+        self._rows = Rows(content, self._format)
+        self._lines = 0
+        self._passed = False
+        """Rows of a batch were passed over: its proof line does not say where they are."""
+        if fault := self._rows.begin():
+            self.check.links.fault("", fault)
 
     def batch(self, said: dict[str, Any]) -> None:
         """Check the rows of a batch and its header."""
-        links = self.check.links
+        links, self._lines = self.check.links, self._lines + 1
         name = show(str(said.get("batch", "?")))[:200]
         try:
             size, digest = int(said["bytes"]), str(said["sha256"])
@@ -143,21 +122,25 @@ class _Reader:
             header = links.see(str(said["batch"]), header_bytes, signature, key)
         except (KeyError, TypeError, ValueError, DecodeError):
             links.fault(name, "its proof line cannot be read")
+            self._passed = True
             return
         if not 0 <= size <= MOST_ROWS_BYTES:
             links.fault(name, "its rows cannot be of that size")
+            self._passed = True
             return
-        content = self._take(size)
-        if hashlib.sha256(content).hexdigest() != digest:
-            links.fault(name, "its rows are not those that were written")
+        taken = self._rows.take(name, size, digest)
+        if taken.fault:
+            links.fault(name, taken.fault)
+        else:
+            self.check.held += 1
         self.check.events += events
         self.check.removed += bool(said.get("bodyRemoved"))
         if "events" in said and events != header.event_count and self._all:
             links.fault(name, f"{events} events were exported, {header.event_count} sealed")
-        self._ids(name, content, events, header.event_count)
+        self._ids(name, taken.content, events, header.event_count)
         if body:
             rest = rows.Batch(str(said["batch"]), header, hostname, EventBatch())
-            self._body(name, rest, body, content)
+            self._body(name, rest, body, taken)
 
     def _ids(self, name: str, content: bytes, events: int, most: int) -> None:
         """Check that each row names an event of the batch, each event once, in order."""
@@ -178,7 +161,7 @@ class _Reader:
         if len(places) != events:
             self.check.links.fault(name, f"{len(places)} events have rows, not {events}")
 
-    def _body(self, name: str, batch: rows.Batch, frame: bytes, content: bytes) -> None:
+    def _body(self, name: str, batch: rows.Batch, frame: bytes, taken: Taken) -> None:
         """Check the sealed body, and make its rows again."""
         links = self.check.links
         try:
@@ -195,8 +178,9 @@ class _Reader:
         places = range(len(body.events)) if self._all else self._matcher.places(body)
         opened = rows.Batch(batch.batch_id, batch.header, batch.hostname, body)
         count = len(places)
-        if b"".join(self._format.lines(opened, places)) != content:
-            links.fault(name, "its rows are not what the sealed events say")
+        made = b"".join(self._format.lines(opened, places))
+        if made != taken.content:
+            links.fault(name, f"{_first_other(made, taken)} not what the sealed events say")
         else:
             self.check.recomputed += count
 
@@ -204,49 +188,20 @@ class _Reader:
         """Check the whole file."""
         links = self.check.links
         self.check.whole = True
-        if self._content.read(1):
-            links.fault("-", "the file goes on behind its last batch")
-        if said.get("sha256") != self._digest.hexdigest() or said.get("bytes") != self._size:
-            links.fault("-", "the file is not the one that the proof was written for")
-        if said.get("batches") != links.batches or said.get("events") != self.check.events:
-            links.fault("-", "the proof's end counts other batches or events than there are")
+        if not self._passed and not self._rows.ends():
+            links.fault("", "the file goes on behind its last batch")
+        if links.fault_count:
+            return  # which batch is wrong is known: that the whole is, too, says nothing more
+        if not self._rows.is_file(said.get("bytes", -1), str(said.get("sha256"))):
+            links.fault("", "the file is not the one that the proof was written for")
+        if said.get("batches") != self._lines or said.get("events") != self.check.events:
+            links.fault("", "the proof's end counts other batches or events than there are")
 
 
-def _tell(file: Path, check: Check) -> None:
-    links = check.links
-    state = "BROKEN" if links.fault_count else "intact"
-    print(f"{file}: {state}: {check.events:,} events of {links.batches:,} batches")
-    for fault in links.faults:
-        print(f"  {fault}")
-    if links.fault_count > len(links.faults):
-        print(f"  and {links.fault_count - len(links.faults)} more")
-    print("What is shown:")
-    print("  the rows are those that were written with this proof")
-    print(f"  {links.links:,} links between neighbouring batches hold")
-    print(f"  {links.signed:,} of {links.batches:,} batches are vouched for by a host's signature")
-    print(
-        f"  {check.recomputed:,} events were made again from their sealed bodies, and are the same"
-    )
-    print("What is not:")
-    if check.recomputed < check.events:
-        print(
-            f"  that {check.events - check.recomputed:,} rows say what was sealed "
-            "(export with --proof full, or ask the store)"
-        )
-    if links.absent:
-        print(f"  what is in {links.absent:,} batches between others that are not in the export")
-    if links.forks:
-        print(f"  which of two versions of {links.forks:,} batches is true (a host told both)")
-    if check.removed:
-        print(f"  what was in {check.removed:,} batches of which the store has no body any more")
-    print("  names of hosts, which the store adds; that nothing is missing at the ends of chains")
-    _tell_keys(links)
-
-
-def _tell_keys(links: Links) -> None:
-    keys = {chain.key.hex(): host for (host, _), chain in links.chains.items() if chain.key}
-    if links.trusted:
-        return
-    print("  that the signing keys are the hosts' own: compare, or give them with --key")
-    for key, host in list(keys.items())[:MOST_KEYS]:
-        print(f"    {show(host)} {key}")
+def _first_other(made: bytes, taken: Taken) -> str:
+    """Return which line is the first that is not as it was `made`."""
+    there = taken.content.splitlines()
+    for place, line in enumerate(made.splitlines()):
+        if place >= len(there) or there[place] != line:
+            return f"from line {taken.line + place} of the file on, its rows are"
+    return "there are more rows than events: they are"

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from delivery.frames import BadFrameError, SizeMismatchError, open_frame
 from evidence.exports import proof
+from evidence.exports.claims import claims, is_whole
 from evidence.exports.formats import BY_NAME
 from evidence.matching import Matcher
 from evidence.rows import Batch
@@ -79,7 +80,8 @@ class Writer:
 
     def end(self) -> bytes:
         """Return what the answer ends with when it is whole."""
-        return proof.MARK + proof.end() if self._setup.proof else b""
+        said = self._setup.proof
+        return proof.MARK + proof.end(**claims(self._asked, said)) if said else b""
 
     def parts(self, part: pb.StreamBatchesResponse) -> Iterator[bytes]:
         """Yield a part of the store's stream, rendered, in pieces of some size.
@@ -134,11 +136,6 @@ class Writer:
             if self._format.row_id(line) == after:
                 return lines[number + 1 :]
         raise RowUnknownError("after: no row of this export has that id")
-
-
-def is_whole(asked: pb.EventFilter) -> bool:
-    """Whether all events of a batch match that is asked for: hosts and herds are the batch's."""
-    return all(field.name in ("hosts", "herds") for field, _ in asked.ListFields())
 
 
 def _opened(header: delivery.BatchHeader, frame: bytes) -> tuple[bytes, events.EventBatch] | None:

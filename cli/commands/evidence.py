@@ -1,5 +1,6 @@
 """What takes evidence out, and what checks it."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import click
 
 from cli.commands.options import EVENTS, HOME, home_of
+
+KEY = re.compile("[0-9A-Fa-f]{64}")
 
 
 @click.command()
@@ -28,7 +31,8 @@ from cli.commands.options import EVENTS, HOME, home_of
     show_default=True,
     help="full: with the sealed bodies, so that verify can make every row again.",
 )
-def export(home: Path | None, form: str, out: Path, **query: Any) -> None:
+@click.option("--force", is_flag=True, help="Write over what is there.")
+def export(home: Path | None, form: str, out: Path, force: bool, **query: Any) -> None:  # noqa: FBT001
     """Write all matching events to a file, and their proof beside it; goes on where it broke off.
 
     Status 1: the file cannot be written. 4: the gateway refuses or does not answer.
@@ -36,7 +40,17 @@ def export(home: Path | None, form: str, out: Path, **query: Any) -> None:
     from cli.export import run_export
 
     query["raw"] = "true" if query["raw"] else ""
-    sys.exit(run_export(home_of(home), form, out, query))
+    sys.exit(run_export(home_of(home), form, out, query, force=force))
+
+
+def _checked_keys(_: click.Context, __: click.Parameter, keys: tuple[str, ...]) -> tuple[str, ...]:
+    for key in keys:
+        if not KEY.fullmatch(key):
+            raise click.BadParameter(
+                f"{key!r} is no public key: 64 hex digits, as `nightherd verify FILE` shows them "
+                "for each host"
+            )
+    return keys
 
 
 @click.command()
@@ -52,7 +66,13 @@ def export(home: Path | None, form: str, out: Path, **query: Any) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Proof of an exported file. Default: FILE.proof.jsonl.",
 )
-@click.option("--key", "keys", multiple=True, help="Hex of a host's public key that is trusted.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    callback=_checked_keys,
+    help="Hex of a host's public key that is trusted.",
+)
 def verify(
     home: Path | None,
     what: tuple[str, ...],
@@ -62,18 +82,17 @@ def verify(
 ) -> None:
     """Check exported FILES, without asking anybody; or the chains of HOSTS (default: all).
 
-    Status 1: broken. 2: no export that can be read.
+    Status 1: broken. 2: there is no such file, no such host, or no export that can be read.
     """
-    from cli.verify import verify_hosts, verify_spool
+    from cli.verify import verify_hosts, verify_named, verify_spool
 
     if spool:
         sys.exit(verify_spool(spool))
-    files = [Path(name) for name in what if Path(name).is_file()]
-    if files and len(files) == len(what):
-        from cli.verify_export import verify_export
-
-        sys.exit(max(verify_export(file, proof, keys) for file in files))
-    sys.exit(verify_hosts(home_of(home), what))
+    if not what:
+        if keys or proof:
+            raise click.UsageError("--key and --proof are for exported files: name one")
+        sys.exit(verify_hosts(home_of(home), ()))
+    sys.exit(verify_named(home_of(home), what, proof, keys))
 
 
 @click.command("verify-heads")

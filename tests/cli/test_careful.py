@@ -47,3 +47,32 @@ def test_commands_work_without_a_path_for_generated_code(arguments):
     )
     assert done.returncode
     assert "Traceback" not in done.stderr
+
+
+def typed(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["./nothing", "events.ndjson", "/tmp", "a/b.csv"])
+def test_a_file_that_is_not_there_is_no_host(name):
+    done = typed("verify", name)
+    assert done.returncode == 2
+    assert f"no such file: {name}" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["zz", "00", "g" * 64])
+def test_what_is_no_key_is_told_with_what_one_looks_like(key):
+    done = typed("verify", "README.md", "--key", key)
+    assert done.returncode == 2
+    assert "64 hex digits" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_key_without_a_file_is_refused():
+    assert typed("verify", "--key", "0" * 64).returncode == 2

@@ -18,7 +18,8 @@ from cli.export import run_export
 from cli.homes import Home
 from cli.parts import proof_of
 from cli.verify_export import verify_export
-from evidence.exports.formats import FORMATS
+from evidence.exports import claims
+from evidence.exports.formats import BY_NAME, FORMATS
 from tests.builders import T0, a_body, a_chain, a_person, an_event
 from tests.gateway.conftest import PASSWORD
 from tests.gateway.test_exports import ask, bodies
@@ -77,11 +78,42 @@ async def test_an_export_verifies_offline_in_every_format(
     assert {path.name for path in tmp_path.iterdir()} == {out.name, proof_of(out).name, "home"}
 
 
-@pytest.mark.parametrize("query", [{"kind": ["exec"]}, {"user": ["alice"]}, {"to": "2020-01-01"}])
-async def test_a_part_of_the_events_verifies_too(api, host, home, tmp_path, query):
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ({"kind": ["exec"]}, "kinds exec"),
+        ({"user": ["alice"]}, "users alice"),
+        ({"to": "2020-01-01"}, "to time 2020-01-01T00:00:00Z"),
+    ],
+)
+@pytest.mark.parametrize("proof", ["headers", "full"])
+async def test_a_part_of_the_events_verifies_too_and_says_that_it_is_one(
+    api, host, home, tmp_path, capsys, query, asked, proof
+):
     out = tmp_path / "part"
-    assert await exported(home, api.port, "csv", out, host=[host], proof="full", **query) == 0
+    assert await exported(home, api.port, "csv", out, host=[host], proof=proof, **query) == 0
+    end = said(out)[-1]
     assert verify_export(out, None, ()) == 0
+    told = capsys.readouterr().out
+    assert f"Asked for: hosts {host}; " in told
+    assert asked in told
+    assert claims.FILTERED in told
+    assert claims.FILTERED in end["doesNotShow"]
+    assert "every event of each batch has a row" not in (told + str(end["shows"]))
+    assert (claims.UNSEALED in end["doesNotShow"]) == (proof == "headers")
+    complete = "of each batch that is here, every event that matches has a row"
+    assert (complete in end["shows"]) == (proof == "full")
+    assert (complete in told) == (proof == "full" and "to" not in query)
+
+
+async def test_an_export_of_everything_says_that_it_is_whole(api, host, home, tmp_path, capsys):
+    out = tmp_path / "whole"
+    assert await exported(home, api.port, "csv", out, host=[host], proof="headers") == 0
+    assert "every event of each batch has a row" in said(out)[-1]["shows"]
+    assert verify_export(out, None, ()) == 0
+    told = capsys.readouterr().out
+    assert "every event of each batch has a row" in told
+    assert claims.FILTERED not in told
 
 
 @pytest.fixture(scope="module")
@@ -208,14 +240,42 @@ async def test_a_disk_that_is_full_is_told_and_gone_on_with(api, large, home, sm
 
 async def test_a_folder_that_is_not_there_is_told(api, host, home, tmp_path, capsys):
     assert await exported(home, api.port, "csv", tmp_path / "no" / "file", host=[host]) == 1
-    assert "No such file" in capsys.readouterr().err
+    assert f"there is no folder {tmp_path / 'no'}: make it" in capsys.readouterr().err
 
 
 async def test_refusals_and_nobody_there_are_told(api, home, tmp_path, capsys, free_port):
     assert await exported(home, api.port, "csv", tmp_path / "a", kind=["nonsense"]) == 4
     assert "known are" in capsys.readouterr().err
+    assert await exported(home, api.port, "csv", tmp_path / "a", host=["nobody"]) == 4
+    assert "There is no host nobody" in capsys.readouterr().err
     assert await exported(home, free_port, "csv", tmp_path / "b") == 4
     assert "does not answer" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["home"], "nothing is left of a refusal"
+
+
+async def test_nothing_is_written_over_unless_that_is_asked_for(api, host, home, tmp_path, capsys):
+    out = tmp_path / "events.csv"
+    out.write_text("precious")
+    assert await exported(home, api.port, "csv", out, host=[host]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    (home.state / "port").write_text(str(api.port))
+    typed = ["export", "--home", str(home.path), "--format", "csv", "--out", str(out), "--force"]
+    result = await asyncio.to_thread(CliRunner().invoke, main, [*typed, "--host", host])
+    assert result.exit_code == 0, result.output
+    assert verify_export(out, None, ()) == 0
+
+
+async def test_force_forgets_what_is_left_of_another_question(api, large, host, home, tmp_path):
+    out = tmp_path / "events"
+    for name in ("asked.part", "part", "proof.part"):
+        out.with_name(f"{out.name}.{name}").write_bytes(b"of another question")
+    assert await exported(home, api.port, "ndjson", out, host=[host]) == 1
+    (home.state / "port").write_text(str(api.port))
+    query = {"host": [host], "proof": "full"}
+    assert await asyncio.to_thread(run_export, home, "ndjson", out, query, force=True) == 0
+    assert verify_export(out, None, ()) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, proof_of(out).name, "home"}
 
 
 @pytest.fixture
@@ -240,6 +300,61 @@ def test_any_change_of_the_file_is_found(whole, capsys):
         whole.write_bytes(changed)
         assert verify_export(whole, None, ()) == 1
         assert "BROKEN" in capsys.readouterr().out
+
+
+def blamed(told):
+    """Numbers of the batches that are said to be wrong."""
+    told = told[told.index(": BROKEN: ") : told.index("\nAsked for: ")]  # logs come before it
+    faults = [line.strip() for line in told.splitlines()[1:]]
+    assert all(line.startswith("batch ") for line in faults), faults
+    return [int(line.split("/")[2].split(":")[0]) for line in faults]
+
+
+@pytest.mark.parametrize("form", NAMES)
+@pytest.mark.parametrize("proof", ["headers", "full"])
+async def test_one_line_that_is_changed_makes_one_batch_wrong_and_says_which_lines(
+    api, host, home, tmp_path, capsys, form, proof
+):
+    out = tmp_path / "changed"
+    assert await exported(home, api.port, form, out, host=[host], proof=proof) == 0
+    lines = out.read_bytes().splitlines(keepends=True)
+    batch = said(out)[2]["batch"]
+    heads = 1 if BY_NAME[form].head else 0
+    own = [
+        number
+        for number, line in enumerate(lines[heads:], start=heads)
+        if BY_NAME[form].row_id(line).startswith(f"{batch}/")
+    ]
+    place, line = own[1], lines[own[1]]
+    changes = {
+        "longer": line.replace(b"passwd", b"passwd-and-more"),
+        "shorter": line.replace(b"passwd", b"p"),
+        "same": line.replace(b"passwd", b"passwe"),
+        "gone": b"",
+        "twice": line + line,
+        "renamed": line.replace(batch.encode(), b"x" * len(batch)),
+        "cut": line[: len(line) // 2] + b"\n",
+    }
+    for name, changed in changes.items():
+        assert changed != line, name
+        out.write_bytes(b"".join([*lines[:place], changed, *lines[place + 1 :]]))
+        assert verify_export(out, None, ()) == 1, name
+        told = capsys.readouterr().out
+        assert blamed(told) == [2], name
+        assert f"(lines {own[0] + 1} to " in told
+        assert "the rows of 4 batches are those that were written" in told
+        if proof == "full" and name in ("longer", "shorter", "same"):
+            assert f"from line {place + 1} of the file on, its rows are not what the" in told
+
+
+async def test_batches_whose_rows_are_gone_are_named_and_no_others(whole, capsys):
+    batches = [line["batch"].encode() for line in said(whole)[2:4]]
+    lines = whole.read_bytes().splitlines(keepends=True)
+    whole.write_bytes(b"".join(x for x in lines if not any(b in x for b in batches)))
+    assert verify_export(whole, None, ()) == 1
+    told = capsys.readouterr().out
+    assert blamed(told) == [2, 3]
+    assert told.count("its rows are not in the file") == 2
 
 
 def resealed(whole, lines):
@@ -294,13 +409,16 @@ def test_a_forger_who_writes_the_proof_anew_is_found_by_the_seals(whole, capsys)
         ("bytes", lambda v: None),
     ],
 )
-def test_any_change_of_a_proof_line_is_found(whole, field, change):
+def test_any_change_of_a_proof_line_is_found(whole, capsys, field, change):
     lines = said(whole)
     # The second batch is signed; the key is with the first.
     line = lines[1] if field == "signingKey" else lines[2]
     line[field] = change(line[field])
     proof_of(whole).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert verify_export(whole, None, ()) == 1
+    told = capsys.readouterr().out
+    if field in ("header", "signature", "body", "sha256", "bytes") and change(line[field]) != "$":
+        assert blamed(told) == [2]
 
 
 @pytest.mark.parametrize(
