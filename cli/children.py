@@ -171,7 +171,7 @@ class Child:
         if stream is None:
             return
         # However much comes at once, a log never grows far beyond its size.
-        while chunk := await stream.read(min(65536, LOG_BYTES)):
+        while chunk := await stream.read(min(65536, self._log.maxBytes)):
             # A full disk must not stop what the log is about.
             with contextlib.suppress(OSError):
                 self._write(chunk.decode("utf-8", "backslashreplace"))
