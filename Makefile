@@ -24,7 +24,7 @@ bench-agent: $(VENV)/.dev gen/.stamp ## Measure what the agent misses and costs
 	@$(PY) -m benchmarks agent $(ARGS)
 bench-store: $(VENV)/.dev gen/.stamp ## Measure how fast, small and quick to question the store is
 	@$(PY) -m benchmarks store $(ARGS)
-lint: $(VENV)/.dev gen/.stamp ## ruff, mypy --strict, import-linter, buf
+lint: $(VENV)/.dev gen/.typed ## ruff, mypy --strict, import-linter, buf
 	@$(PY) -m ruff format --check . && $(PY) -m ruff check .
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
@@ -69,6 +69,10 @@ $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
 
 # protoc's mypy plugin is a development tool: without it the stubs are left out.
 gen/.stamp: $(PROTOS) protos/generate.py | $(VENV)/.run
+	@$(PY) protos/generate.py
+	@touch $@
+
+gen/.typed: gen/.stamp | $(VENV)/.dev
 	@$(PY) protos/generate.py
 	@touch $@
 

@@ -40,25 +40,26 @@ def run(*, quick: bool) -> Iterator[Result]:
     rounds, each = (1, 30) if quick else (3, 100)
     bodies = sealed.bodies(_STREAMS * 4, _FULL)
     with Backend() as backend:
-        rates: dict[str, list[float]] = {"store": [], "documents": [], "batches": []}
+        rates: dict[str, list[float]] = {"store": [], "documents": [], "batches": [], "groups": []}
         documents = _documents(bodies)
         for number in range(rounds):
             raw = backend.client[f"raw_{number}"]
             rates["documents"].append(_raw_documents(raw, documents, 2 if quick else 4))
             rates["store"].append(_store(backend, bodies, each, f"r{number}"))
-            rates["batches"].append(_raw_batches(raw, bodies, each, f"w{number}"))
-        rate, per_document, per_batch = (
-            statistics.median(rates[name]) for name in ("store", "documents", "batches")
-        )
-        yield Result("store.ingest.events_per_s", rate, "events/s")
-        yield Result("raw.documents.events_per_s", per_document, "events/s")
-        yield Result("raw.batches.events_per_s", per_batch, "events/s")
-        yield _ratio("documents", rate, per_document, 8)
-        yield _ratio("raw_batches", rate, per_batch, 0.8)
+            rates["batches"].append(_raw_batches(raw, bodies, each, f"w{number}", 1))
+            rates["groups"].append(_raw_batches(raw, bodies, each, f"g{number}", _RAW_GROUP))
+        median = {name: statistics.median(values) for name, values in rates.items()}
+        yield Result("store.ingest.events_per_s", median["store"], "events/s")
+        for name in ("documents", "batches", "groups"):
+            yield Result(f"raw.{name}.events_per_s", median[name], "events/s")
+        yield _ratio("documents", median["store"], median["documents"], 8)
+        # One batch a request, as the figure was measured that the target comes from.
+        yield _ratio("raw_batches", median["store"], median["batches"], 0.8)
+        yield _ratio("raw_groups", median["store"], median["groups"], None)
         yield from _disk(backend, 200 if quick else 2000)
 
 
-def _ratio(name: str, value: float, baseline: float, target: float) -> Result:
+def _ratio(name: str, value: float, baseline: float, target: float | None) -> Result:
     return Result(f"store.ingest.ratio_to_{name}", value / baseline, "x", target)
 
 
@@ -135,13 +136,13 @@ def _insert(collection: "Collection[Any]", chunk: Sequence[RawBSONDocument]) -> 
     collection.insert_many(chunk, ordered=False)
 
 
-def _raw_batches(raw: Any, bodies: Sequence[Body], each: int, name: str) -> float:
-    """Insert the documents that the store would make, finished beforehand."""
+def _raw_batches(raw: Any, bodies: Sequence[Body], each: int, name: str, size: int) -> float:
+    """Insert the documents that the store would make, finished beforehand, `size` at once."""
     groups: list[tuple[list[RawBSONDocument], list[RawBSONDocument]]] = []
     for place in range(_STREAMS):
         chain = sealed.Chain(f"{name}-{place}")
         own = list(sealed.batches(chain, tuple(bodies[place::_STREAMS]), each))
-        groups += [_finished(chain, own[at : at + _RAW_GROUP]) for at in range(0, each, _RAW_GROUP)]
+        groups += [_finished(chain, own[at : at + size]) for at in range(0, each, size)]
     headers = raw.get_collection("batches", write_concern=_DURABLE)
     contents = raw.get_collection("bodies", write_concern=_DURABLE)
     headers.create_indexes(list(repository.INDEXES.values()))

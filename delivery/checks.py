@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,6 +22,8 @@ HASH_BYTES = 32
 SIGNATURE_BYTES = 64
 MAX_NUMBER = 10**15 - 1
 """Largest batch number: a batch a second for 30 million years."""
+KEYS = 4096
+"""Hosts' keys that are kept ready."""
 HOST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
@@ -172,9 +176,9 @@ def _belongs(header: pb.BatchHeader, peer: Peer) -> None:
         )
 
 
-def _longer(text: str, size_bytes: int) -> bool:
-    # No character takes more than four bytes: most texts need no encoding to be measured.
-    return len(text) * 4 > size_bytes and len(text.encode()) > size_bytes
+def _longest(texts: Iterable[str]) -> int:
+    """Return the bytes of the longest text."""
+    return max(map(len, map(str.encode, texts)), default=0)
 
 
 def _content(batch: pb.SealedBatch, header: pb.BatchHeader, limits: Limits) -> bytes:
@@ -188,9 +192,9 @@ def _content(batch: pb.SealedBatch, header: pb.BatchHeader, limits: Limits) -> b
     index = batch.index
     if (
         len(index.terms) > limits.terms
-        or any(_longer(term, limits.term_size_bytes) for term in index.terms)
+        or _longest(index.terms) > limits.term_size_bytes
         or len(index.counts) > limits.counts
-        or any(len(count.kind) > limits.term_size_bytes for count in index.counts)
+        or _longest(count.kind for count in index.counts) > limits.term_size_bytes
     ):
         raise RejectedError(
             pb.Rejection.REASON_OVERSIZE, "the index is larger than the limits", header
@@ -210,9 +214,14 @@ def _content(batch: pb.SealedBatch, header: pb.BatchHeader, limits: Limits) -> b
     return content
 
 
+@lru_cache(maxsize=KEYS)
+def _public_key(key: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(key)
+
+
 def _signed(batch: pb.SealedBatch, header: pb.BatchHeader, header_hash: bytes, key: bytes) -> None:
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(batch.signature, header_hash)
+        _public_key(key).verify(batch.signature, header_hash)
     except (InvalidSignature, ValueError):
         raise RejectedError(
             pb.Rejection.REASON_BAD_SIGNATURE, "the signature is not the host's", header

@@ -3,7 +3,12 @@
 Source: RFC 8878 (frame header), facts about `ZstdDecompressor`: it allocates what a frame declares.
 """
 
+import threading
+
 import zstandard
+
+_here = threading.local()
+"""A decompressor for each thread: making one costs as much as opening a small frame."""
 
 
 class BadFrameError(ValueError):
@@ -37,9 +42,16 @@ def open_frame(frame: bytes, expected_size: int) -> bytes:
     # One call into a buffer of the declared size, now known to be small: a frame that holds more
     # than it declares fails instead of growing.
     try:
-        content = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+        content = _decompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise BadFrameError("the body is not exactly one whole frame") from error
     if len(content) != expected_size:
         raise SizeMismatchError(f"the body holds {len(content)} bytes, not {expected_size}")
     return content
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    found: zstandard.ZstdDecompressor | None = getattr(_here, "decompressor", None)
+    if found is None:
+        found = _here.decompressor = zstandard.ZstdDecompressor()
+    return found

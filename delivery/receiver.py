@@ -1,6 +1,7 @@
 """The stream loop of a receiver: Hello, Welcome, batches in a window, receipts in order."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,6 +53,18 @@ class _Waiting:
     task: "asyncio.Future[None]"
     rejection: pb.Rejection | None = None
 
+    def is_told_by(self, later: "_Waiting") -> bool:
+        """Whether the next is settled as well, so that its receipt says it of both."""
+        return (
+            later.task.done()
+            and not later.task.cancelled()
+            and later.task.exception() is None
+            and self.rejection is None
+            and later.rejection is None
+            and self.chain_id == later.chain_id
+            and self.number < later.number
+        )
+
 
 async def receive(
     messages: AsyncIterable[pb.AgentMessage],
@@ -92,9 +105,7 @@ async def receive(
     beat = asyncio.create_task(_beat(session, handler))
     end = asyncio.create_task(_end(stopping, reading))
     try:
-        while (item := await reader.queue.get()) is not None:
-            await item.task
-            reader.window.release()
+        while item := await reader.settled():
             if item.rejection is not None:
                 yield pb.ReceiverMessage(rejection=item.rejection)
             yield pb.ReceiverMessage(
@@ -145,8 +156,9 @@ class _Reader:
         self._pace, self._decode = pace, decode
         # Where the next batch belongs if it cannot say so itself.
         self._place: tuple[bytes, int] = next(iter(wanted.items()), (b"", 0))
-        self.window = asyncio.Semaphore(limits.window)
-        self.queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+        self._window = asyncio.Semaphore(limits.window)
+        self._queue: deque[_Waiting | None] = deque()
+        self._came = asyncio.Event()
         self.pending: set[asyncio.Future[None]] = set()
 
     async def run(self, incoming: AsyncIterator[pb.AgentMessage]) -> None:
@@ -157,16 +169,37 @@ class _Reader:
         except DecodeError:
             raise ProtocolError(NOT_A_MESSAGE) from None
         finally:
-            self.queue.put_nowait(None)
+            self._queue.append(None)
+            self._came.set()
+
+    async def settled(self) -> _Waiting | None:
+        """Return what is settled next, the last of several that one receipt tells; None: no more.
+
+        Raises:
+            NightherdError: it could not be settled.
+        """
+        while not self._queue:
+            self._came.clear()
+            await self._came.wait()
+        item = self._queue.popleft()
+        if item is None:
+            return None
+        await item.task
+        self._window.release()
+        while self._queue and (later := self._queue[0]) is not None and item.is_told_by(later):
+            self._window.release()
+            item = later
+            self._queue.popleft()
+        return item
 
     async def _one(self, message: pb.AgentMessage) -> None:
         kind = message.WhichOneof("item")
         if kind == "batch":
             await self._pace.wait()
-            await self.window.acquire()
+            await self._window.acquire()
             await self._batch(message.batch)
         elif kind == "dropped":
-            await self.window.acquire()
+            await self._window.acquire()
             await self._dropped(message.dropped)
         else:
             raise ProtocolError("after the Hello only batches and Dropped may come")
@@ -181,7 +214,7 @@ class _Reader:
         batches_total.labels("taken").inc()
         events_total.inc(checked.header.event_count)
         chain_id, number = checked.header.chain_id, checked.header.batch_number
-        task = asyncio.create_task(self._handler.take(self._session, checked))
+        task = asyncio.ensure_future(self._handler.take(self._session, checked))
         self.pending.add(task)
         task.add_done_callback(self._finished)
         self._put(_Waiting(chain_id, number, task))
@@ -229,7 +262,8 @@ class _Reader:
 
     def _put(self, item: _Waiting) -> None:
         self._place = (item.chain_id, item.number + 1)
-        self.queue.put_nowait(item)
+        self._queue.append(item)
+        self._came.set()
 
 
 def _done() -> "asyncio.Future[None]":

@@ -1,6 +1,6 @@
 """How a stream begins: who speaks, for which host, and what a service does with it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,8 +55,8 @@ class Handler(Protocol):
     async def welcome(self, session: Session) -> Mapping[bytes, int]:
         """Return the next wanted number for each chain of the Hello."""
 
-    async def take(self, session: Session, checked: Checked) -> None:
-        """Settle one batch: return when it is durable. Called for several at once, in order."""
+    def take(self, session: Session, checked: Checked) -> Awaitable[None]:
+        """Settle one batch: done when it is durable. Called for several at once, in order."""
 
     async def reject(self, session: Session, batch: pb.SealedBatch, why: RejectedError) -> None:
         """Set a batch aside. Returns when that is durable.

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Self
 
+from google.protobuf.message import DecodeError
+
 from chassis.channel import open_channel
 from nightherd.event.v1 import delivery_pb2 as pb
 
@@ -62,25 +64,44 @@ class Deliverer:
         """Write any message."""
         await self._call.write(self._request(message=message))
 
-    async def send(self, batches: Sequence[pb.SealedBatch]) -> list[pb.Receipt]:
-        """Send batches; return their receipts (rejections are kept apart)."""
+    async def send(self, batches: Sequence[pb.SealedBatch]) -> list[int]:
+        """Send batches; return the numbers that were settled (rejections are kept apart).
+
+        One receipt may stand for several batches before it.
+        """
 
         async def write() -> None:
             for batch in batches:
                 await self.write(pb.AgentMessage(batch=batch))
 
         writing = asyncio.create_task(write())
-        receipts: list[pb.Receipt] = []
+        due = self._numbers(batches)
+        settled: list[int] = []
         try:
-            while len(receipts) < len(batches):
+            while len(settled) < len(due):
                 said = await self._read()
                 if said.HasField("rejection"):
                     self.rejections.append(said.rejection)
                 elif said.HasField("receipt"):
-                    receipts.append(said.receipt)
+                    last = due.index(said.receipt.settled_through, len(settled))
+                    settled += due[len(settled) : last + 1]
         finally:
             await asyncio.gather(writing, return_exceptions=True)
-        return receipts
+        return settled
+
+    def _numbers(self, batches: Sequence[pb.SealedBatch]) -> list[int]:
+        """Return the number that each settles; what cannot say it settles the next one."""
+        numbers: list[int] = []
+        before = self.welcome.wanted[0].next - 1 if self.welcome.wanted else 0
+        for batch in batches:
+            try:
+                header = pb.BatchHeader.FromString(batch.header)
+            except DecodeError:
+                header = pb.BatchHeader()
+            whole = len(header.chain_id) == 16 and header.batch_number > 0
+            before = header.batch_number if whole else before + 1
+            numbers.append(before)
+        return numbers
 
     async def _read(self) -> pb.ReceiverMessage:
         response = await asyncio.wait_for(self._call.read(), 20)

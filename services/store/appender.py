@@ -81,16 +81,15 @@ class Appender:
         for chain_id in chain_ids:
             self._memories.pop((host_id, chain_id), None)
 
-    async def append(self, session: Session, checked: Checked) -> None:
-        """Return when `checked` is durable.
+    def append(self, session: Session, checked: Checked) -> "asyncio.Future[None]":
+        """Return a future, done when `checked` is durable.
 
-        Raises:
-            NotStoredError: it is not; sending again is harmless.
+        It fails with NotStoredError when it is not; sending again is harmless.
         """
         waiting = _Waiting(session, checked)
         self._queue.append(waiting)
         self._change.set()
-        await waiting.stored
+        return waiting.stored
 
     async def run(self) -> None:
         """Store what waits, until cancelled."""
@@ -224,24 +223,24 @@ def _heard(
     group: Sequence[Checked], outcomes: Sequence[str]
 ) -> tuple[list[Heard], list[FoundGap], list[Told]]:
     now = clock.wall_ns()
-    heard: list[Heard] = []
+    heard: dict[str, Heard] = {}
     gaps: list[FoundGap] = []
     told: list[Told] = []
     for checked, outcome in zip(group, outcomes, strict=True):
         header = checked.header
         reading = read(checked)
-        heard.append(
-            Heard(
-                host_id=header.host_id,
-                herd=header.herd,
-                origin=header.origin,
-                last_event_ns=clock.from_timestamp(header.last_event_time),
-                # A resend was sealed long ago: it says nothing about the clock.
-                skew_ms=None if outcome == AGAIN else skew_ms(checked, now),
-                facts=_said(reading.facts, now),
-                status=_said(reading.status, now),
-            )
+        said = Heard(
+            host_id=header.host_id,
+            herd=header.herd,
+            origin=header.origin,
+            last_event_ns=clock.from_timestamp(header.last_event_time),
+            # A resend was sealed long ago: it says nothing about the clock.
+            skew_ms=None if outcome == AGAIN else skew_ms(checked, now),
+            facts=_said(reading.facts, now),
+            status=_said(reading.status, now),
         )
+        before = heard.get(header.host_id)
+        heard[header.host_id] = said if before is None else before.then(said)
         gaps += [
             FoundGap(f"{batch_key(*checked.key)}/{place}", header.host_id, gap)
             for place, gap in reading.gaps
@@ -250,7 +249,7 @@ def _heard(
             Told(header.host_id, header.boot_id, time_ns, start)
             for time_ns, start in reading.sessions
         ]
-    return heard, gaps, told
+    return list(heard.values()), gaps, told
 
 
 def _said(

@@ -1,6 +1,6 @@
 """What the store does with an agent's stream."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from chassis import clock
 from chassis.mongo import mongo_errors
@@ -32,9 +32,9 @@ class Receiving:
             await self._chains.begin(session.host_id, chain_ids, session.peer.signing_key)
         return {chain_id: number + 1 for chain_id, number in settled.items()}
 
-    async def take(self, session: Session, checked: Checked) -> None:
+    def take(self, session: Session, checked: Checked) -> Awaitable[None]:
         """Store one batch."""
-        await self._appender.append(session, checked)
+        return self._appender.append(session, checked)
 
     async def reject(self, session: Session, batch: pb.SealedBatch, why: RejectedError) -> None:
         """Set one batch aside; its number is settled."""

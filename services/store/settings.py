@@ -23,7 +23,7 @@ class Settings(MongoSettings):
         default=5, ge=0, description="grace for calls in flight at the end"
     )
     reflection: bool = Field(default=True, description="let clients list the API")
-    group_batches: int = Field(default=32, ge=1, le=256, description="most batches in one insert")
+    group_batches: int = Field(default=64, ge=1, le=256, description="most batches in one insert")
     set_aside_bytes: int = Field(
         default=64 << 20, ge=0, description="bytes of rejected batches kept for each host"
     )

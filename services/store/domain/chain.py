@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from delivery.checks import Checked
 
 REMEMBERED = 256
-"""Hashes kept in memory a chain."""
+"""Hashes kept in memory a chain, at least; twice as many at most."""
 
 
 @dataclass(slots=True)
@@ -24,8 +24,9 @@ class Memory:
         if number in self.hashes:
             return False
         self.hashes[number] = checked.hash
-        for old in sorted(self.hashes)[:-REMEMBERED]:
-            del self.hashes[old]
+        if len(self.hashes) > 2 * REMEMBERED:
+            for old in sorted(self.hashes)[:-REMEMBERED]:
+                del self.hashes[old]
         return True
 
     def oddities(self, checked: Checked) -> set[str]:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from chassis import clock
-from chassis.mongo import ASCENDING, DESCENDING, Binary, BulkWriteError, Database
+from chassis.mongo import ASCENDING, DESCENDING, BulkWriteError, Database
 from delivery.checks import Checked
 from evidence.removals import Batch, Removal
 from nightherd.event.v1 import delivery_pb2 as delivery
@@ -66,8 +66,8 @@ def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
         "t1": last,
         "s": clock.from_timestamp(header.sealed_time),
         "r": received_ns,
-        "k": Binary(batch.header),
-        "g": Binary(batch.signature),
+        "k": batch.header,
+        "g": batch.signature,
         **index_fields(batch.index),
         "e": header.event_count,
         "f": list(checked.flags),
@@ -161,7 +161,7 @@ class Batches:
         return outcomes
 
     async def _keep_bodies(self, name: str, bodies: Sequence[tuple[str, bytes]]) -> None:
-        documents = [{"_id": key, "b": Binary(body)} for key, body in bodies]
+        documents = [{"_id": key, "b": body} for key, body in bodies]
         try:
             await self._database[bodies_of(name)].insert_many(documents, ordered=False)
         except BulkWriteError as error:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from chassis.mongo import Binary, Database
+from chassis.mongo import Database
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.repository.candidates import (
     FIELDS,
@@ -53,14 +53,14 @@ class Sums(Protocol):
     slices: "Counter[tuple[int, str]]"
 
 
-def values_of(terms: Sequence[str], counts: Sequence[int]) -> dict[str, Binary]:
+def values_of(terms: Sequence[str], counts: Sequence[int]) -> dict[str, bytes]:
     """Return counts of values by letter, as they are stored."""
-    found: dict[str, dict[str, int]] = {letter: {} for letter in TERM_FACETS.values()}
+    found: dict[str, dict[str, int]] = {f"{letter}:": {} for letter in TERM_FACETS.values()}
     for term, count in zip(terms, counts, strict=False):
-        letter, _, value = term.partition(":")
-        if letter in found:
-            found[letter][value] = count
-    return {letter: Binary(orjson.dumps(values)) for letter, values in found.items() if values}
+        values = found.get(term[:2])
+        if values is not None:
+            values[term[2:]] = count
+    return {key[0]: orjson.dumps(values) for key, values in found.items() if values}
 
 
 def counted_by_headers(asked: pb.EventFilter, facets: Sequence[str], slice_seconds: int) -> bool:

@@ -2,13 +2,17 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from chassis import clock
 from chassis.mongo import ASCENDING, DESCENDING, Binary, Database, IndexModel, UpdateOne
 from chassis.text import show
 from nightherd.event.v1 import event_pb2 as events
+
+Said = tuple[int, bytes] | None
+"""(event time, serialised message); None: nothing was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +25,24 @@ class Heard:
     last_event_ns: int
     skew_ms: int | None
     """The host's clock minus ours; None for imported batches."""
-    facts: tuple[int, bytes] | None
-    """(event time, serialised HostFacts), the latest."""
-    status: tuple[int, bytes] | None
-    """(event time, serialised AgentStatus), the latest."""
+    facts: Said
+    """HostFacts, the latest."""
+    status: Said
+    """AgentStatus, the latest."""
+
+    def then(self, later: "Heard") -> "Heard":
+        """Return what both say together: what came later stands, of what has a time the latest."""
+        return replace(
+            later,
+            last_event_ns=max(self.last_event_ns, later.last_event_ns),
+            skew_ms=self.skew_ms if later.skew_ms is None else later.skew_ms,
+            facts=_later(self.facts, later.facts),
+            status=_later(self.status, later.status),
+        )
+
+
+def _later(one: Said, other: Said) -> Said:
+    return max((said for said in (one, other) if said), key=itemgetter(0), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,8 +132,7 @@ async def ship(store, identity, host_id, chain, acknowledged):
                 assert wanted > last, "an acknowledged batch is wanted again"
                 acknowledged += range(last + 1, wanted)
                 for start in range(wanted - 1, len(chain), 5):
-                    for receipt in await stream.send(chain[start : start + 5]):
-                        acknowledged.append(receipt.settled_through)
+                    acknowledged += await stream.send(chain[start : start + 5])
                     await asyncio.sleep(0.02)
         except (aio.AioRpcError, TimeoutError, AttributeError):
             unacknowledged_at_breaks += len(acknowledged) < len(chain)

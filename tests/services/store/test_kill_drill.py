@@ -34,8 +34,7 @@ async def ship(store, identity, chain, batches, acknowledged):
                 assert wanted > len(acknowledged), "an acknowledged batch is wanted again"
                 acknowledged += range(len(acknowledged) + 1, wanted)
                 for start in range(wanted - 1, len(batches), 4):
-                    for receipt in await stream.send(batches[start : start + 4]):
-                        acknowledged.append(receipt.settled_through)
+                    acknowledged += await stream.send(batches[start : start + 4])
                     await asyncio.sleep(4 * pause)
         await asyncio.sleep(0.1)
     assert acknowledged == list(range(1, len(batches) + 1))

@@ -148,8 +148,7 @@ async def ship(address, identity, host_id, chain, acknowledged):
                 assert wanted > len(acknowledged), "an acknowledged batch is wanted again"
                 acknowledged += range(len(acknowledged) + 1, wanted)
                 for start in range(wanted - 1, len(chain), 4):
-                    for receipt in await stream.send(chain[start : start + 4]):
-                        acknowledged.append(receipt.settled_through)
+                    acknowledged += await stream.send(chain[start : start + 4])
                     await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)
     assert acknowledged == list(range(1, len(chain) + 1))

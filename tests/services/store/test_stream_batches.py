@@ -97,7 +97,8 @@ async def test_hosts_are_found_by_name_and_batches_tell_it(store, tls):
     await deliver(store.address, tls.host(), chain, "0" * 32)
     (batch,) = await stream(store, hosts=["web-1"])
     assert batch.hostname == "web-1"
-    assert await stream(store, hosts=["web-2"]) == []
+    with pytest.raises(grpc.aio.AioRpcError, match="no host web-2"):
+        await stream(store, hosts=["web-2"])
 
 
 async def test_the_key_of_a_chain_comes_where_the_chain_begins(store, tls):
