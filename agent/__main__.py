@@ -40,6 +40,9 @@ def main() -> None:
     replay.add_argument("--host-id", required=True, help="id of the imported host")
     replay.add_argument("--herd", default="default", help="herd of the imported host")
     replay.add_argument("--events-per-second", type=float, default=0, help="pace; 0: no limit")
+    replay.add_argument(
+        "--wait", type=float, default=10, help="seconds to wait for who should take it"
+    )
     verify = commands.add_parser("verify-spool", help="check the chain in a spool folder")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--key", default="", help="public signing key in hex")

@@ -6,7 +6,7 @@ account, no clock. The same log gives the same batches, so an import that was ki
 """
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from agent.audit_events import TOLD, Targets, events_of, targets_of
@@ -60,6 +60,8 @@ class AuditImport:
         self.lost = 0
         """Events of the kernel that no record bears."""
         self.events = 0
+        self._hostname: Callable[[], str] = lambda: ""
+        self._named = False
         self._begin_boot(0)
 
     def _begin_boot(self, boot: int) -> None:
@@ -67,8 +69,14 @@ class AuditImport:
         self._identifier = Identifier(self._boot_id, self._names)
         self._processes = LoggedProcesses(self._identifier)
 
-    def parts(self, records: Iterable[AuditRecord]) -> Iterator[Part]:
-        """Yield batches; `used` and the other counts are right at the end."""
+    def parts(
+        self, records: Iterable[AuditRecord], hostname: Callable[[], str] = lambda: ""
+    ) -> Iterator[Part]:
+        """Yield batches; `used` and the other counts are right at the end.
+
+        `hostname` says what the records read so far call their host; "": nothing.
+        """
+        self._hostname = hostname
         waiting: list[KernelEvent] = []
         held = 0
         add = self._assembler.add
@@ -103,6 +111,7 @@ class AuditImport:
 
     def _round(self, whole: list[KernelEvent]) -> None:
         # Of user space each record is an event.
+        self._name_host(whole)
         targets = targets_of(event.records[0] for event in whole)
         unused = self.unused
         for event in whole:
@@ -129,6 +138,14 @@ class AuditImport:
         for each in [*self._files.due(self._now), *self._gap(self._now - WAIT_NS)]:
             self._add(each)
         self._identifier.forget(self._now)
+
+    def _name_host(self, whole: list[KernelEvent]) -> None:
+        """Tell once what the records call their host."""
+        if whole and not self._named and (name := self._hostname()):
+            self._named = True
+            event = self._event(whole[0].wall_ns)
+            event.host_facts.hostname = name
+            self._add(Made(None, event))
 
     def _told(self, event: KernelEvent, targets: Targets) -> list[Made] | None:
         """Return what an event tells; None when that is nothing that we have a word for."""

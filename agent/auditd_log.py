@@ -53,6 +53,11 @@ class AuditdLog:
         """Lines that are not blank, so far."""
         self.rejected = 0
 
+    @property
+    def node(self) -> str:
+        """Name of the host, as the records read so far have it; "": they have none."""
+        return _shown(self._node or b"")
+
     def __iter__(self) -> Iterator[AuditRecord]:
         """Yield records as they stand in the files."""
         for path in self._files:

@@ -79,7 +79,7 @@ class Logs:
 
     def parts(self) -> Iterator[Part]:
         """See Source."""
-        return self._import.parts(self._log)
+        return self._import.parts(self._log, lambda: self._log.node)
 
     def summary(self) -> str:
         """See Source."""

@@ -19,6 +19,7 @@ import structlog
 
 from agent import ship
 from agent.identity import signing_key
+from agent.patience import NotTakenError, Patience
 from agent.recordings import FORMATS, digest_of, seal
 from agent.run import lock
 from agent.settings import Settings
@@ -34,6 +35,8 @@ log = structlog.get_logger()
 PROGRESS_S = 1.0
 MOST_SHOWN = 20
 """Rejects of which people are told one by one."""
+NOT_TAKEN = 4
+JOURNAL = "imports.json"
 MOST_BEHIND = 500
 """Batches read ahead of the slowest receiver."""
 
@@ -55,7 +58,10 @@ class Rejects:
 
 
 async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Replay `arguments.files`; return the exit status: 0 all shipped, 1 something rejected."""
+    """Replay `arguments.files`; return the exit status.
+
+    0 all shipped, 1 something rejected, 2 no such file, 4 a receiver is not reached.
+    """
     missing = [str(path) for path in arguments.files if not path.is_file()]
     if missing:
         print(f"replay: no such file: {', '.join(missing)}", file=sys.stderr)  # noqa: T201
@@ -67,7 +73,7 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
     host = Host(arguments.host_id, arguments.herd, clock.boot_id(), "replay", pb.ORIGIN_IMPORTED)
     sealer = Sealer(host, signing_key(settings.dir), spool.link)
     identity = Identity(settings.tls_dir)
-    shippers: list[Shipper] = []
+    shippers: dict[Shipper, str] = {}
     channels: list[Channel] = []
     for receiver, address in (
         (ship.STORE, settings.store),
@@ -76,13 +82,19 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
     ):
         if address:
             channels.append(Channel(address, identity, receiver.name))
-            shippers.append(
-                Shipper(receiver, channels[-1], spool, arguments.host_id, "replay", _no_directive)
+            shipper = Shipper(
+                receiver, channels[-1], spool, arguments.host_id, "replay", _no_directive
             )
+            shippers[shipper] = address
     shipping = [asyncio.create_task(shipper.run()) for shipper in shippers]
     try:
-        skip = already_sealed(settings.dir / "imports.json", arguments.files, spool.link.number)
-        return await _feed(arguments, spool, sealer, shippers, skip)
+        patience = Patience(shippers, spool, arguments.wait)
+        await patience.until_reached()
+        skip = already_sealed(settings.dir / JOURNAL, arguments.files, spool.link.number)
+        return await _feed(arguments, spool, sealer, list(shippers), skip, patience)
+    except NotTakenError as error:
+        print(f"replay: {error}", file=sys.stderr)  # noqa: T201
+        return NOT_TAKEN
     finally:
         for task in shipping:
             task.cancel()
@@ -120,13 +132,15 @@ async def _feed(
     sealer: Sealer,
     shippers: list[Shipper],
     skip: int,
+    patience: Patience,
 ) -> int:
     began, sent, batches = time.monotonic(), 0, 0
     told = began
     rejects = Rejects()
     source = FORMATS[arguments.format](arguments.files, rejects)
     for part in islice(source.parts(), skip, None):
-        while _behind(spool, shippers) > MOST_BEHIND:  # noqa: ASYNC110  (cursors tell nobody)
+        while _behind(spool, shippers) > MOST_BEHIND:
+            patience.check()
             await asyncio.sleep(0.02)
         seal(part, sealer, spool)
         for shipper in shippers:
@@ -142,6 +156,7 @@ async def _feed(
             told = time.monotonic()
             _progress(sent, began, _behind(spool, shippers))
     while _behind(spool, shippers):
+        patience.check()
         await asyncio.sleep(0.1)
         if time.monotonic() - told > PROGRESS_S:
             told = time.monotonic()

@@ -78,6 +78,10 @@ class Shipper:
         self._on_directive = on_directive
         self._more = asyncio.Event()
         self.connected = False
+        self.reached = False
+        """It has been connected once."""
+        self.why = ""
+        """Why the last stream ended, or none came about."""
         self.name = receiver.name
         self._saved_s = 0.0
 
@@ -99,7 +103,7 @@ class Shipper:
             else:
                 reason = "our certificate was renewed"
             lasted_s, was_connected = time.monotonic() - began, self.connected
-            self.connected = False
+            self.connected, self.why = False, reason
             if was_connected:
                 log.info("stream ended", receiver=self.name, why=reason[:300])
             elif pause_s in (FIRST_PAUSE_S, LONGEST_PAUSE_S):
@@ -121,7 +125,7 @@ class Shipper:
             window = Window(said.welcome.limits)
             self._on_limits(said.welcome.limits)
             number = self._begin(said.welcome)
-            self.connected = True
+            self.connected = self.reached = True
             log.info("connected", receiver=self._receiver.name, next=number)
             reading = asyncio.create_task(self._receipts(call, window))
             writing = asyncio.create_task(self._batches(call, window, number))

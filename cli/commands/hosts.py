@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,17 +23,23 @@ from cli.commands.options import HOME, SPAN, home_of
     show_default=True,
     help="What FILES are: spool segments, or logs of auditd (plain or .gz, in any order).",
 )
-def replay(
-    home: Path | None, files: tuple[Path, ...], herd: str, host_id: str, rate: float, format_: str
-) -> None:
+@click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=10,
+    show_default=True,
+    help="Seconds to wait for services that do not answer.",
+)
+def replay(home: Path | None, files: tuple[Path, ...], **how: Any) -> None:
     """Ship recorded batches, or an audit log, as a host of their own.
 
     Events keep the time they bear. A replay that was stopped goes on when it is started again;
-    one that is finished does nothing. Status 1: some of it was rejected, which is said.
+    one that is finished does nothing. Status 1: some of it was rejected, which is said. 2: no such
+    file, or a host that is there in another herd. 4: the services do not take it.
     """
-    from cli.replay import run_replay
+    from cli.replay import Replay, run_replay
 
-    sys.exit(run_replay(home_of(home), files, herd, host_id, rate, format_))
+    sys.exit(run_replay(home_of(home), files, Replay(**how)))
 
 
 @click.command("enrol-token")

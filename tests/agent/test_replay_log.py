@@ -105,3 +105,27 @@ async def test_what_is_rejected_is_shown_counted_and_the_status(tmp_path, tls, f
     assert err.count("not taken") == 20
     ((event,),) = [batch.events for batch in received(receiver)]
     assert event.WhichOneof("kind") == "exec"
+
+
+async def test_the_host_is_called_what_its_records_call_it(tmp_path, tls, free_port):
+    log = tmp_path / "audit.log"
+    log.write_text("\n".join(f"node=web-1.example {line}" for line in executed(7, "id", pid=9)))
+    receiver = Receiver()
+    replays = Replays(tmp_path, tls, free_port)
+    async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
+        status, _, err = await replays.run(str(log))
+        assert status == 0, err
+    ((facts, started),) = [batch.events for batch in received(receiver)]
+    assert facts.host_facts.hostname == "web-1.example"
+    assert (facts.event_time, started.WhichOneof("kind")) == (started.event_time, "exec")
+
+
+async def test_a_receiver_that_refuses_is_named_with_its_reason(tmp_path, tls, free_port):
+    log = tmp_path / "audit.log"
+    log.write_text("\n".join(executed(7, "id", pid=9)))
+    replays = Replays(tmp_path, tls, free_port)
+    # A store would have another role: who answers is not who is meant.
+    async with Receiver().serve(tls.identity("modeler"), f"127.0.0.1:{free_port}"):
+        status, _, err = await replays.run("--wait", "1", str(log))
+    assert status == 4
+    assert f"the store at 127.0.0.1:{free_port} does not take it: " in err

@@ -1,14 +1,18 @@
 """What the command line must not do with what it is given."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
+from chassis.authority import Authority
+from chassis.tls import Identity
 from cli.enrol import print_token
 from cli.homes import Home
-from cli.replay import run_replay
+from cli.replay import Replay, run_replay
 from tests.conftest import ROOT
 
 
@@ -23,7 +27,7 @@ def home(tmp_path):
 def test_an_imported_hosts_id_leads_nowhere_else(home, tmp_path, capsys, host_id):
     log = tmp_path / "audit.log"
     log.write_text("type=USER msg=audit(1.000:1): x\n")
-    assert run_replay(home, [log], "default", host_id, 0, "auditd") == 2
+    assert run_replay(home, [log], Replay(host_id=host_id, format_="auditd")) == 2
     assert "can be no host's id" in capsys.readouterr().err
     assert not (tmp_path / "home").exists()
 
@@ -76,3 +80,43 @@ def test_what_is_no_key_is_told_with_what_one_looks_like(key):
 
 def test_a_key_without_a_file_is_refused():
     assert typed("verify", "--key", "0" * 64).returncode == 2
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = tmp_path / "audit.log"
+    log.write_text("type=USER_CMD msg=audit(1.000:1): x\n")
+    return log
+
+
+def test_a_replay_where_nothing_listens_says_so_and_ends(home, log, free_port, capfd):
+    home.state.mkdir(parents=True)
+    (home.state / "ports.json").write_text(json.dumps({"store": free_port}))
+    began = time.monotonic()
+    assert run_replay(home, [log], Replay(format_="auditd", wait=3)) == 4
+    assert time.monotonic() - began < 30
+    told = capfd.readouterr().err
+    why = f"nothing listens at 127.0.0.1:{free_port} (the store): is Nightherd up? `make run`"
+    assert f"replay: {why}; waiting up to 3 s (--wait)" in told
+    assert f"replay: {why}\n" in told
+    (folder,) = (home.path / "imports").iterdir()
+    assert not (folder / "imports.json").exists(), "nothing was begun"
+
+
+def test_a_replay_from_a_home_where_nothing_ran_says_what_to_do(home, log, capsys):
+    assert run_replay(home, [log], Replay()) == 4
+    assert "`make run`" in capsys.readouterr().err
+
+
+def test_what_was_imported_into_a_herd_stays_there(home, log, free_port, capsys):
+    home.state.mkdir(parents=True)
+    (home.state / "ports.json").write_text(json.dumps({"store": free_port}))
+    folder = home.path / "imports" / "old"
+    Authority.open(home.ca).issue(folder / "tls", "importer", herd="web")
+    (folder / "imports.json").write_text("{}")
+    assert run_replay(home, [log], Replay(host_id="old", herd="db")) == 2
+    told = capsys.readouterr().err
+    assert "host old was imported into herd web, and stays there" in told
+    assert "--herd web" in told
+    assert "--host-id NAME" in told
+    assert Identity(folder / "tls").peer().herd == "web"
