@@ -18,7 +18,8 @@ from nightherd.store.v1 import store_service_pb2 as pb
 from services.store import naming
 from services.store.domain.paging import Collector, Page, Position
 from services.store.repository.batches import Batches
-from services.store.repository.candidates import Candidates, Row, Wanted
+from services.store.repository.candidates import Candidates, Row
+from services.store.repository.conditions import Wanted
 from services.store.repository.filters import check_events, time_span
 from services.store.repository.hosts import Hosts
 from services.store.repository.sessions import Sessions

@@ -11,7 +11,8 @@ from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.domain.tree import Seen, around
 from services.store.repository.batches import Batches
-from services.store.repository.candidates import Candidates, Row, Wanted
+from services.store.repository.candidates import Candidates, Row
+from services.store.repository.conditions import Wanted
 from services.store.repository.filters import QueryError
 from services.store.search import Search, opened
 

@@ -29,7 +29,7 @@ from services.store.domain.places import (
     collection_of,
     fork_key,
 )
-from services.store.repository.candidates import INDEXES, WIDE_NS
+from services.store.repository.conditions import INDEXES, WIDE_NS
 from services.store.repository.counts import values_of
 from services.store.repository.days import Day, Days
 from services.store.repository.sharding import BY_HOST, BY_ID, Sharding

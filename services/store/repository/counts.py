@@ -14,15 +14,8 @@ import orjson
 
 from chassis.mongo import Database
 from nightherd.store.v1 import store_service_pb2 as pb
-from services.store.repository.candidates import (
-    FIELDS,
-    MOST_MS,
-    NAMES,
-    Candidates,
-    Query,
-    Row,
-    Wanted,
-)
+from services.store.repository.candidates import FIELDS, MOST_MS, Candidates, Row
+from services.store.repository.conditions import NAMES, Query, Wanted
 from services.store.repository.days import Days
 
 TERM_FACETS = {

@@ -17,7 +17,7 @@ from services.store.domain.links import Walked
 from services.store.domain.places import PREFIX
 from services.store.domain.scrubbing import Scrubbed
 from services.store.repository.batches import FORK, index_fields
-from services.store.repository.candidates import WIDE_NS
+from services.store.repository.conditions import WIDE_NS
 from services.store.repository.days import Day, Days
 
 SCRUB = "scrub"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.mongo import ASCENDING, Database
-from services.store.repository.candidates import Wanted, batches_query
+from services.store.repository.conditions import Wanted, batches_query
 from services.store.repository.days import Days
 
 MOST_MS = 60_000
