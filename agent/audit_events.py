@@ -16,7 +16,8 @@ from nightherd.event.v1 import event_pb2 as events
 
 _REFUSED = frozenset({"USER_AUTH", "USER_LOGIN", "USER_ACCT"})
 _ADDRESS = frozenset({"USER_LOGIN", "USER_START", "CRED_ACQ", "USER_ACCT"})
-_TARGET = frozenset({"USER_START", "CRED_REFR", "CRED_ACQ"})
+TARGET = frozenset({"USER_START", "CRED_REFR", "CRED_ACQ"})
+"""Types of records that may say whose rights sudo gave."""
 _TOLD_IN_ANY_CASE = frozenset({"SERVICE_START", "SERVICE_STOP"})
 _DELETE_MODULE = {b"c000003e": b"176", b"40000003": b"129", b"c00000b7": b"106"}
 """Number of delete_module, by architecture."""
@@ -40,7 +41,7 @@ def targets_of(records: Iterable[AuditRecord]) -> Targets:
     return {
         record.fields.get("pid", b""): record.fields["acct"]
         for record in records
-        if record.kind in _TARGET
+        if record.kind in TARGET
         and record.fields.get("exe", b"").endswith(b"/sudo")
         and record.fields.get("acct")
     }

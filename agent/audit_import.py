@@ -6,15 +6,18 @@ account, no clock. The same log gives the same batches, so an import that was ki
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from agent.audit_events import TOLD, Targets, events_of, targets_of
+from agent.audit_events import TARGET, TOLD, Targets, events_of, targets_of
+from agent.auditd_log import Run
 from agent.logged_facts import LOGGED, logged_fact_of
 from agent.logged_names import LoggedNames
 from agent.logged_processes import LoggedProcesses
 from agent.sensors.audit_assembly import WAIT_NS, Assembler, KernelEvent
 from agent.sensors.audit_calls import Call, call_of
+from agent.sensors.audit_fields import read
 from agent.sensors.audit_files import files_of
 from agent.sensors.audit_sockets import connection_of
 from agent.sensors.records import AuditRecord
@@ -55,7 +58,7 @@ class AuditImport:
         self._now = 0
         self.used = 0
         """Records that are in events."""
-        self.unused: dict[str, int] = {}
+        self.unused: Counter[str] = Counter()
         """Records of which we have no event, by type."""
         self.lost = 0
         """Events of the kernel that no record bears."""
@@ -70,25 +73,24 @@ class AuditImport:
         self._processes = LoggedProcesses(self._identifier)
 
     def parts(
-        self, records: Iterable[AuditRecord], hostname: Callable[[], str] = lambda: ""
+        self, runs: Iterable[Run], hostname: Callable[[], str] = lambda: ""
     ) -> Iterator[Part]:
         """Yield batches; `used` and the other counts are right at the end.
 
         `hostname` says what the records read so far call their host; "": nothing.
         """
         self._hostname = hostname
-        waiting: list[KernelEvent] = []
-        held = 0
-        add = self._assembler.add
-        for record in records:
-            if whole := add(record):
-                waiting += whole
-                held += len(whole[0].records)
-                if len(waiting) >= _ROUND or held >= _ROUND_RECORDS:
-                    self._round(waiting)
-                    waiting, held = [], 0
-                    yield from self._take_ready()
-        self._round([*waiting, *self._assembler.finish()])
+        held = records = 0
+        hold = self._assembler.hold
+        for wall_ns, serial, kinds, texts in runs:
+            held += 1
+            records += len(kinds)
+            hold(wall_ns, serial, kinds, texts)
+            if held >= _ROUND or records >= _ROUND_RECORDS:
+                held = records = 0
+                self._round(self._assembler.passed(wall_ns))
+                yield from self._take_ready()
+        self._round(self._assembler.finish())
         self._end_boot()
         yield from self._take_ready()
 
@@ -112,29 +114,29 @@ class AuditImport:
     def _round(self, whole: list[KernelEvent]) -> None:
         # Of user space each record is an event.
         self._name_host(whole)
-        targets = targets_of(event.records[0] for event in whole)
-        unused = self.unused
+        targets = targets_of(event.record(0) for event in whole if event.kinds[0] in TARGET)
+        spare: list[str] = []
         for event in whole:
             if event.boot != self._boot:
                 self._end_boot()
                 self._begin_boot(event.boot)
             self._now = now = event.wall_ns
-            records = event.records
+            kinds = event.kinds
             made = None
             # Of a call, the further records say what it did.
-            if len(records) > 1 or records[0].kind in _SPEAKS:
+            if len(kinds) > 1 or kinds[0] in _SPEAKS:
                 self._identifier.begin_tick(0, now)
                 made = self._told(event, targets)
             if made is None:
-                for record in records:
-                    unused[record.kind] = unused.get(record.kind, 0) + 1
+                spare += kinds
                 continue
-            self.used += len(records)
+            self.used += len(kinds)
             for each in made:
                 self._add(each)
             if self._identifier.book.has_news:
                 for session in self._sessions(now):
                     self._add(session)
+        self.unused.update(spare)
         for each in [*self._files.due(self._now), *self._gap(self._now - WAIT_NS)]:
             self._add(each)
         self._identifier.forget(self._now)
@@ -149,24 +151,23 @@ class AuditImport:
 
     def _told(self, event: KernelEvent, targets: Targets) -> list[Made] | None:
         """Return what an event tells; None when that is nothing that we have a word for."""
-        kinds = {record.kind for record in event.records}
-        speaks = not kinds.isdisjoint(_SPEAKS)
+        kinds = event.kinds
         made: list[Made] = []
         told = False
-        if "SYSCALL" in kinds and not kinds.isdisjoint(_TELLS) and _may_tell(event, kinds):
+        if "SYSCALL" in kinds and not _TELLS.isdisjoint(kinds) and _may_tell(event):
             call = call_of(event)
-            told = call is not None and self._called(event, call, kinds, made)
-        if speaks:
-            for record in event.records:
-                if record.kind in _SPEAKS:
-                    told = self._spoken(record, event, kinds, targets, made) or told
+            told = call is not None and self._called(event, call, made)
+        if not _SPEAKS.isdisjoint(kinds):
+            for place, kind in enumerate(kinds):
+                if kind in _SPEAKS:
+                    told = self._spoken(event, place, targets, made) or told
         return made if made or told else None
 
-    def _called(self, event: KernelEvent, call: Call, kinds: set[str], made: list[Made]) -> bool:
+    def _called(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
         """Tell what a system call did; whether it did something."""
-        for record in event.all("SYSCALL"):
-            self._names.learn(record.text)
-        if "EXECVE" in kinds:
+        for text in event.all("SYSCALL"):
+            self._names.learn(text)
+        if "EXECVE" in event.kinds:
             return self._executed(event, call, made)
         connection = connection_of(event, call)
         if connection is not None:
@@ -201,20 +202,18 @@ class AuditImport:
         made.append(Made(process.image, told, kind="exec"))
         return True
 
-    def _spoken(
-        self,
-        record: AuditRecord,
-        event: KernelEvent,
-        kinds: set[str],
-        targets: Targets,
-        made: list[Made],
-    ) -> bool:
+    def _spoken(self, event: KernelEvent, place: int, targets: Targets, made: list[Made]) -> bool:
         """Tell what a record of its own says; whether it is something."""
-        call = event.first("SYSCALL") if "SYSCALL" in kinds else None
+        record = event.record(place)
+        call = event.text("SYSCALL")
         if call is not None:
             # Who did it stands there: most of the kernel's records do not say it.
             record = AuditRecord(
-                record.kind, record.wall_ns, record.serial, b"", {**call.fields, **record.fields}
+                record.kind,
+                record.wall_ns,
+                record.serial,
+                b"",
+                {**read("SYSCALL", call), **record.fields},
             )
         else:
             self._names.learn(record.text)
@@ -286,11 +285,9 @@ class AuditImport:
         return event
 
 
-def _may_tell(event: KernelEvent, kinds: set[str]) -> bool:
+def _may_tell(event: KernelEvent) -> bool:
     """Whether a call may have done something; most that fail need not be read."""
-    if "SOCKADDR" in kinds:  # a connection in progress is called a failure
+    if "SOCKADDR" in event.kinds:  # a connection in progress is called a failure
         return True
-    record = event.first("SYSCALL")
-    return record is not None and (
-        _SUCCESS in record.text[:_SUCCESS_WITHIN] or not record.text.startswith(b"arch=")
-    )
+    text = event.text("SYSCALL") or b""
+    return _SUCCESS in text[:_SUCCESS_WITHIN] or not text.startswith(b"arch=")

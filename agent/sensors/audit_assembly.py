@@ -12,7 +12,6 @@ References: auparse/auparse.c of https://github.com/linux-audit/audit-userspace
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from agent.sensors.audit_records import TYPE_NAMES
@@ -25,6 +24,8 @@ MOST_OPEN: Final = 512
 """Events that may wait for more records; then the oldest is taken for whole."""
 MOST_RECORDS: Final = 1024
 """Records of one event: 2 MiB of arguments are some hundred."""
+MOST_TOGETHER: Final = 256
+"""Records that are taken at once; beyond, one by one."""
 MOST_HELD: Final = 16_384
 """Records of all events that wait; then too the oldest is taken for whole."""
 MOST_HOLES: Final = 64
@@ -47,28 +48,31 @@ _OF_THE_DAEMON: Final = "DAEMON_"
 
 
 class KernelEvent:
-    """What belongs to one moment of one process."""
+    """What belongs to one moment of one process: records, as they came."""
 
-    __slots__ = ("boot", "records", "serial", "wall_ns", "whole")
+    __slots__ = ("boot", "kinds", "serial", "texts", "wall_ns", "whole")
 
-    def __init__(self, record: AuditRecord, boot: int = 0) -> None:
-        """Begin with the record that came first, in the boot that was seen as this one."""
+    def __init__(
+        self, wall_ns: int, serial: int, kinds: list[str], texts: list[bytes], boot: int = 0
+    ) -> None:
+        """Begin with the records that came first, in the boot that was seen as this one."""
         self.boot = boot
-        self.wall_ns, self.serial = record.wall_ns, record.serial
-        self.records = [record]
+        self.wall_ns, self.serial = wall_ns, serial
+        self.kinds, self.texts = kinds, texts
         self.whole = False
         """Nothing more belongs to it."""
 
-    def first(self, kind: str) -> AuditRecord | None:
-        """Return the first record of a type."""
-        for record in self.records:
-            if record.kind == kind:
-                return record
-        return None
+    def text(self, kind: str) -> bytes | None:
+        """Return what the first record of a type says."""
+        return self.texts[self.kinds.index(kind)] if kind in self.kinds else None
 
-    def all(self, kind: str) -> Iterator[AuditRecord]:
-        """Yield the records of a type, as they came."""
-        return (record for record in self.records if record.kind == kind)
+    def all(self, kind: str) -> list[bytes]:
+        """Return what the records of a type say."""
+        return [text for each, text in zip(self.kinds, self.texts, strict=True) if each == kind]
+
+    def record(self, place: int) -> AuditRecord:
+        """Return one of its records, by its place among them."""
+        return AuditRecord(self.kinds[place], self.wall_ns, self.serial, self.texts[place])
 
 
 class Hole(NamedTuple):
@@ -91,65 +95,66 @@ class Assembler:
         self._order: deque[KernelEvent] = deque()
         self._open: dict[tuple[int, int], KernelEvent] = {}
         self._held = 0
-        self._last = KernelEvent(AuditRecord("", -1, -1))
         self._expected: int | None = None
         self._before_ns = 0
         self._holes: deque[Hole] = deque()
         self.restarts = 0
         """How often serials began anew: the host was started again."""
 
-    def add(self, record: AuditRecord) -> Sequence[KernelEvent]:
+    def add(self, record: AuditRecord) -> list[KernelEvent]:
         """Add a record; return the events that are whole now."""
-        event = self._last
-        kind = record.kind
-        if (
-            event.serial != record.serial
-            or event.wall_ns != record.wall_ns
-            or event.whole
-            or kind in _SINGLE
-        ):
-            self._last = event = self._event(record)
-        else:
-            event.records.append(record)
-        self._held += 1
-        if kind == _END or len(event.records) >= MOST_RECORDS:
-            event.whole = True
-            self._open.pop((event.wall_ns, event.serial), None)
-        elif not event.whole and len(self._order) <= FEWEST_PASSED and self._held <= MOST_HELD:
-            return ()
-        head = self._order[0]
-        if (
-            head.whole
-            or record.wall_ns - head.wall_ns > self._wait_ns
-            or len(self._order) > MOST_OPEN
-            or self._held > MOST_HELD
-        ):
-            return self._closed(record.wall_ns, FEWEST_PASSED)
-        return ()
+        self.hold(record.wall_ns, record.serial, [record.kind], [record.text])
+        return self.passed(record.wall_ns)
 
-    def _event(self, record: AuditRecord) -> KernelEvent:
-        """Return the event that a record belongs to, with the record in it."""
-        key = (record.wall_ns, record.serial)
-        # What user space says is an event of its own, also with the stamp of a system call's.
-        event = self._open.get(key) if record.kind not in _SINGLE else None
-        if event is not None:
-            event.records.append(record)
-            return event
-        if not record.kind.startswith(_OF_THE_DAEMON):
-            self._follow(record.serial % _SERIALS, record.wall_ns)
-        event = KernelEvent(record, self.restarts)
-        self._order.append(event)
-        if record.kind in _SINGLE:
-            event.whole = True
+    def hold(self, wall_ns: int, serial: int, kinds: list[str], texts: list[bytes]) -> None:
+        """Add records that came together, with one stamp; the lists are the assembler's now.
+
+        Ask for what they made whole (`passed`) before many are held.
+        """
+        only = len(kinds) == 1
+        if only and kinds[0] in _SINGLE:
+            # What user space says is an event of its own, also with the stamp of a call's.
+            self._begin(wall_ns, serial, kinds, texts).whole = True
+        elif only or (
+            _SINGLE.isdisjoint(kinds) and _END not in kinds[:-1] and len(kinds) <= MOST_TOGETHER
+        ):
+            key = (wall_ns, serial)
+            event = self._open.get(key)
+            if event is None:
+                event = self._open[key] = self._begin(wall_ns, serial, kinds, texts)
+            else:
+                event.kinds += kinds
+                event.texts += texts
+            if kinds[-1] == _END or len(event.kinds) >= MOST_RECORDS:
+                event.whole = True
+                del self._open[key]
         else:
-            self._open[key] = event
+            for kind, text in zip(kinds, texts, strict=True):
+                self.hold(wall_ns, serial, [kind], [text])
+            return
+        self._held += len(kinds)
+
+    def _begin(
+        self, wall_ns: int, serial: int, kinds: list[str], texts: list[bytes]
+    ) -> KernelEvent:
+        if not kinds[0].startswith(_OF_THE_DAEMON):
+            self._follow(serial % _SERIALS, wall_ns)
+        event = KernelEvent(wall_ns, serial, kinds, texts, self.restarts)
+        self._order.append(event)
         return event
 
-    def due(self, wall_ns: int) -> Sequence[KernelEvent]:
+    def passed(self, wall_ns: int) -> list[KernelEvent]:
+        """Return events that are whole, or were passed by enough when a record of `wall_ns` came.
+
+        Other than `due` it goes by the records alone.
+        """
+        return self._closed(wall_ns, FEWEST_PASSED)
+
+    def due(self, wall_ns: int) -> list[KernelEvent]:
         """Return events that are whole, or have waited long enough at `wall_ns`."""
         return self._closed(wall_ns, 0)
 
-    def finish(self) -> Sequence[KernelEvent]:
+    def finish(self) -> list[KernelEvent]:
         """Return all that is there: nothing more will come."""
         events = list(self._order)
         for event in events:
@@ -185,7 +190,7 @@ class Assembler:
                 head.whole = True
                 self._open.pop((head.wall_ns, head.serial), None)
             events.append(order.popleft())
-            self._held -= len(head.records)
+            self._held -= len(head.kinds)
         return events
 
     def _follow(self, serial: int, wall_ns: int) -> None:

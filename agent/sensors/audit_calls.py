@@ -1,12 +1,13 @@
 """System calls as audit tells them: who called, and the program that an execve started."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from agent.sensors.audit_assembly import KernelEvent
-from agent.sensors.audit_fields import text_of
-from agent.sensors.records import UNSET_ID, AuditRecord, ProcessRecord
+from agent.sensors.audit_fields import read, text_of
+from agent.sensors.records import UNSET_ID, ProcessRecord
 
 MOST_ARGUMENTS: Final = 4096
 MOST_ARGUMENT_BYTES: Final = 64 << 10
@@ -50,12 +51,12 @@ class Call(NamedTuple):
 
 def call_of(event: KernelEvent) -> Call | None:
     """Return the system call of an event; None when it is none, or nobody can be named."""
-    record = event.first("SYSCALL")
-    if record is None:
+    text = event.text("SYSCALL")
+    if text is None:
         return None
-    found = _CALL.match(record.text)
+    found = _CALL.match(text)
     if found is None:
-        return _call_from_fields(record)
+        return _call_from_fields(read("SYSCALL", text))
     said = found.groups()
     executable = said[15]
     return Call(
@@ -75,8 +76,7 @@ def call_of(event: KernelEvent) -> Call | None:
     )
 
 
-def _call_from_fields(record: AuditRecord) -> Call | None:
-    fields = record.fields
+def _call_from_fields(fields: Mapping[str, bytes]) -> Call | None:
     pid = _id(fields.get("pid", b""), 0)
     if not pid:
         return None
@@ -138,7 +138,7 @@ def exec_of(
         start_ns: when the process was forked (boot clock), where that is known: audit does not
             say it. Else it is taken to begin here.
     """
-    if event.first("EXECVE") is None:
+    if "EXECVE" not in event.kinds:
         return None
     call = call or call_of(event)
     if call is None or not call.succeeded:
@@ -172,17 +172,17 @@ def exec_of(
 
 def _requested_path(event: KernelEvent) -> bytes:
     """Return the path that was asked for: the others are the interpreter's and the linker's."""
-    for record in event.records:
-        if record.kind == "PATH" and record.text.startswith(_FIRST_ITEM):
-            found = _NAME.match(record.text, len(_FIRST_ITEM))
+    for text in event.all("PATH"):
+        if text.startswith(_FIRST_ITEM):
+            found = _NAME.match(text, len(_FIRST_ITEM))
             return text_of(found[1]) if found is not None else b""
     return b""
 
 
 def working_directory_of(event: KernelEvent) -> bytes:
     """Return the folder in which a call's process worked; b"" when no record says it."""
-    record = event.first("CWD")
-    found = _WORKING_DIRECTORY.match(record.text) if record is not None else None
+    text = event.text("CWD")
+    found = _WORKING_DIRECTORY.match(text) if text is not None else None
     return text_of(found[1]) if found is not None else b""
 
 
@@ -195,10 +195,8 @@ def arguments_of(event: KernelEvent) -> tuple[tuple[bytes, ...], bool]:
     pieces: dict[int, dict[int, bytes]] = {}
     lengths: dict[int, int] = {}
     stated, room = 0, MOST_ARGUMENT_BYTES
-    for record in event.records:
-        if record.kind != "EXECVE":
-            continue
-        text = record.text.partition(b"\x1d")[0]
+    for said in event.all("EXECVE"):
+        text = said.partition(b"\x1d")[0]
         if text.startswith(b"argc="):
             digits = text[5 : text.find(b" ") if b" " in text else None]
             stated = int(digits) if digits.isdigit() and len(digits) < 8 else 0  # noqa: PLR2004

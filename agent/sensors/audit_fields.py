@@ -11,15 +11,18 @@ References: audit_logging and auparse of https://github.com/linux-audit/audit-us
 import re
 from typing import Final
 
+from agent.sensors.audit_forms import Form, Forms
+
 _FIELD = re.compile(
     rb"""([A-Za-z_][\w\[\]-]*)=("[^"]*"|'[^']*'|[^\s\x1d]*(?: (?![\w-]+=)[^\s\x1d]+)*)"""
 )
 _MESSAGE: Final = b"msg='"
 _HEX = re.compile(rb"(?:[0-9A-F]{2})+")
 _ARGUMENT = re.compile(r"a\d+(?:\[\d+\])?")
+_OF_ARGUMENTS: Final = "EXECVE"
 _QUOTES: Final = (b'"', b"'")
 _NOTHING: Final = (b"?", b"(null)", b"(none)")
-_UNTRUSTED: Final = frozenset(
+UNTRUSTED: Final = frozenset(
     (
         "acct",
         "cmd",
@@ -44,6 +47,7 @@ _UNTRUSTED: Final = frozenset(
     )
 )
 """Fields the format writes in hexadecimal when their text needs it."""
+_FORMS: Final = Forms()
 
 
 def _unquoted(raw: bytes) -> bytes:
@@ -66,6 +70,29 @@ def read(kind: str, text: bytes) -> dict[str, bytes]:
     the first counts; a message's own fields come after those the kernel wrote, which it cannot
     overrule.
     """
+    for form in _FORMS.of(kind):
+        fields = in_form(form, text)
+        if fields is not None:
+            return fields
+    if kind != _OF_ARGUMENTS:
+        _FORMS.missed(kind, text, UNTRUSTED)
+    return read_one_by_one(kind, text)
+
+
+def in_form(form: Form, text: bytes) -> dict[str, bytes] | None:
+    """The fields of a text that has a form; None when it has not."""
+    found = form.match(text)
+    if found is None:
+        return None
+    fields = dict(zip(form.names, found.groups(), strict=True))
+    for name in form.encoded:
+        fields[name] = text_of(fields[name])
+    fields.update(form.empty)
+    return fields
+
+
+def read_one_by_one(kind: str, text: bytes) -> dict[str, bytes]:
+    """As `read`, whatever the form."""
     begin = text.find(_MESSAGE)
     if begin >= 0:
         own, separator, names = text[begin + len(_MESSAGE) :].partition(b"\x1d")
@@ -75,7 +102,7 @@ def read(kind: str, text: bytes) -> dict[str, bytes]:
         name = word.decode("ascii")
         if name in fields:
             continue
-        if name in _UNTRUSTED or (kind == "EXECVE" and _ARGUMENT.fullmatch(name)):
+        if name in UNTRUSTED or (kind == _OF_ARGUMENTS and _ARGUMENT.fullmatch(name)):
             fields[name] = text_of(raw)
         elif raw[:1] in _QUOTES:
             fields[name] = _unquoted(raw)

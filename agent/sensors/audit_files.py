@@ -159,10 +159,8 @@ def _change(
 def _paths(event: KernelEvent, call: Call) -> Iterator[_Path]:
     """Yield the names that a call was about, absolute."""
     folder: bytes | None = None
-    for record in event.records:
-        if record.kind != "PATH":
-            continue
-        found = _PATH.match(record.text)
+    for text in event.all("PATH"):
+        found = _PATH.match(text)
         if found is None:
             continue
         raw, type_, mode = found.groups()

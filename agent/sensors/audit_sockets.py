@@ -23,10 +23,10 @@ def connection_of(event: KernelEvent, call: Call) -> SocketRecord | None:
 
     Whether it is TCP or UDP was said when the socket was made, not here.
     """
-    record = event.first("SOCKADDR")
-    if record is None or (call.architecture, call.number) not in _CONNECT:
+    text = event.text("SOCKADDR")
+    if text is None or (call.architecture, call.number) not in _CONNECT:
         return None
-    found = _ADDRESS.match(record.text)
+    found = _ADDRESS.match(text)
     if found is None or not (call.succeeded or call.result in _IN_PROGRESS):
         return None
     digits = found[1].decode("ascii")

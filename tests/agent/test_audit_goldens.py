@@ -8,7 +8,6 @@ import yaml
 
 from agent.sensors.audit_assembly import Assembler
 from agent.sensors.audit_calls import arguments_of, call_of, program_of, working_directory_of
-from agent.sensors.records import AuditRecord
 from chassis import clock
 from tests.agent.logs import import_files, import_lines
 
@@ -35,8 +34,9 @@ def assembled(tmp_path, lines):
     from agent.auditd_log import AuditdLog
 
     assembler, rejects = Assembler(), []
-    events = [e for record in AuditdLog([path], rejects.append) for e in assembler.add(record)]
-    events += assembler.finish()
+    for run in AuditdLog([path], rejects.append):
+        assembler.hold(*run)
+    events = assembler.finish()
     assert rejects == []
     assert len(events) == 1
     return events[0]
@@ -47,11 +47,10 @@ def identity(event):
     call = call_of(event)
     arguments, cut = arguments_of(event)
     assert not cut
-    said: AuditRecord = next(
-        (each for each in event.records if each.kind not in ("SYSCALL", "CWD", "PATH")),
-        event.records[0],
+    place = next(
+        (at for at, kind in enumerate(event.kinds) if kind not in ("SYSCALL", "CWD", "PATH")), 0
     )
-    fields = said.fields
+    fields = event.record(place).fields
     if call is not None:
         result = "success" if call.succeeded else "fail"
         pid, ppid, exe = str(call.pid), str(call.ppid), call.executable.decode()

@@ -52,15 +52,15 @@ def test_recorded_logs_give_whole_events_and_say_what_is_lost(shared_data, log, 
     assert [event.serial for event in events] == serials
     assert missing == lost
     assert assembler.restarts == 0
-    assert sum(len(event.records) for event in events) == len(given_records)
+    assert sum(len(event.kinds) for event in events) == len(given_records)
     for event in events:
-        assert event.first("SYSCALL") is not None
+        assert event.text("SYSCALL") is not None
 
 
 def test_records_out_of_order_give_the_same_events_as_in_order(shared_data):
     folder = shared_data / "go-libaudit" / "testdata"
     whole = [
-        {event.serial: sorted(each.text for each in event.records) for event in events}
+        {event.serial: sorted(event.texts) for event in events}
         for events, _, _ in (
             assembled(records(folder / f"{log}.log")) for log in ("normal", "out_of_order")
         )
@@ -71,16 +71,16 @@ def test_records_out_of_order_give_the_same_events_as_in_order(shared_data):
 def test_a_single_record_is_an_event_at_once_and_a_call_at_its_end():
     assembler = Assembler()
     assert [event.serial for event in assembler.add(record(1, "USER_LOGIN"))] == [1]
-    assert assembler.add(record(2)) == ()
-    assert assembler.add(record(2, "PATH")) == ()
+    assert assembler.add(record(2)) == []
+    assert assembler.add(record(2, "PATH")) == []
     (event,) = assembler.add(record(2, "EOE"))
-    assert [each.kind for each in event.records] == ["SYSCALL", "PATH", "EOE"]
+    assert event.kinds == ["SYSCALL", "PATH", "EOE"]
 
 
 def test_events_without_an_end_are_whole_when_time_and_events_passed_them():
     assembler = Assembler()
     for serial in range(FEWEST_PASSED):
-        assert assembler.add(record(serial, milliseconds=1000 + serial * 1000)) == ()
+        assert assembler.add(record(serial, milliseconds=1000 + serial * 1000)) == []
     whole = assembler.add(record(FEWEST_PASSED, milliseconds=60_000))
     assert [event.serial for event in whole] == [0]
     assert [each.serial for each in assembler.due(5_500_000_000)] == [1, 2]
@@ -88,10 +88,10 @@ def test_events_without_an_end_are_whole_when_time_and_events_passed_them():
 
 def test_a_login_waits_for_the_call_that_wrote_it():
     assembler = Assembler()
-    assert assembler.add(record(1, "LOGIN")) == ()
+    assert assembler.add(record(1, "LOGIN")) == []
     assembler.add(record(1, "SYSCALL"))
     (event,) = assembler.add(record(1, "EOE"))
-    assert [each.kind for each in event.records] == ["LOGIN", "SYSCALL", "EOE"]
+    assert event.kinds == ["LOGIN", "SYSCALL", "EOE"]
 
 
 def test_no_more_than_a_bounded_number_waits():
@@ -105,10 +105,10 @@ def test_records_without_end_are_held_in_a_bounded_number():
     most, out = 0, 0
     for number in range(3 * MOST_HELD):
         for event in assembler.add(record(number % 16, "PATH")):
-            out += len(event.records)
+            out += len(event.kinds)
         most = max(most, number + 1 - out)
     assert most <= MOST_HELD + MOST_RECORDS
-    out += sum(len(event.records) for event in assembler.finish())
+    out += sum(len(event.kinds) for event in assembler.finish())
     assert out == 3 * MOST_HELD
 
 
@@ -140,9 +140,27 @@ KINDS = st.sampled_from(["SYSCALL", "PATH", "LOGIN", "EOE", "USER_LOGIN", "KERNE
 )
 def test_every_record_comes_out_once(given_records):
     events, lost, _ = assembled(given_records)
-    out = [id(each) for event in events for each in event.records]
-    assert sorted(out) == sorted(id(each) for each in given_records)
+    out = [(event.wall_ns, event.serial, kind) for event in events for kind in event.kinds]
+    assert sorted(out) == sorted((each.wall_ns, each.serial, each.kind) for each in given_records)
     assert lost >= 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 3), st.lists(KINDS, min_size=1, max_size=6)),
+        max_size=30,
+    )
+)
+def test_records_that_came_together_are_put_together_as_if_each_came_alone(runs):
+    one_by_one, together = Assembler(), Assembler()
+    for serial, seconds, kinds in runs:
+        stamp = seconds * 1_000_000_000, serial
+        for kind in kinds:
+            one_by_one.hold(*stamp, [kind], [b""])
+        together.hold(*stamp, list(kinds), [b""] * len(kinds))
+    assert [(e.wall_ns, e.serial, e.kinds, e.boot) for e in one_by_one.finish()] == [
+        (e.wall_ns, e.serial, e.kinds, e.boot) for e in together.finish()
+    ]
 
 
 @given(st.sets(st.integers(0, 300), min_size=1), st.integers(0, (1 << 32) - 1), st.data())

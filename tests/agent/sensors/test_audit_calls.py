@@ -18,9 +18,8 @@ CALL = (
 
 def event_of(*lines, stamp="audit(1783414661.335:485): "):
     records = [parse(NUMBERS[kind], (stamp + text).encode()) for kind, text in lines]
-    event = KernelEvent(records[0])
-    event.records = records
-    return event
+    kinds, texts = [each.kind for each in records], [each.text for each in records]
+    return KernelEvent(records[0].wall_ns, records[0].serial, kinds, texts)
 
 
 def executed(*lines):
