@@ -283,6 +283,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=80) | WORDS).map(b"".join))
 def test_any_bytes_are_survived_and_counted(tmp_path_factory, content):
     import_lines(tmp_path_factory.mktemp("any"), content).assert_nothing_vanished()
@@ -299,7 +300,7 @@ WHOLE = "\n".join(
 ).encode()  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(WHOLE)), st.integers(0, len(WHOLE)))
 def test_a_log_cut_anywhere_is_survived_and_counted(tmp_path_factory, first, last):
     folder = tmp_path_factory.mktemp("cut")
