@@ -34,10 +34,31 @@ def enrol(settings: "Settings", url: str, token: str, ca_sha256: str) -> int:
         token = sys.stdin.readline().strip()
     try:
         host = _enrol(settings.dir, settings.tls_dir, url, token, ca_sha256)
+    except ConnectionRefusedError:
+        return _fail(
+            f"connection refused: nothing listens at {url}; is the authority served there?"
+        )
     except (RefusedError, UnauthenticatedError, OSError, ValueError) as error:
         return _fail(str(error))
     print(f"enrolled as host {host.host_id} of herd {host.herd}")  # noqa: T201
+    print(_next_steps(settings, url), file=sys.stderr)  # noqa: T201
     return 0
+
+
+def _next_steps(settings: "Settings", url: str) -> str:
+    """Return what is left to do before evidence comes."""
+    wanted = {"STORE": "store.example:8401", "DETECTOR": "detector.example:8403"}
+    wanted |= {"MODELER": "modeler.example:8402", "ENROLMENT": url}
+    missing = [
+        f"  NIGHTHERD_AGENT_{name}={example}"
+        for name, example in wanted.items()
+        if not getattr(settings, name.lower())
+    ]
+    start = "start the agent: systemctl enable --now nightherd-agent, or python -m agent"
+    if not missing:
+        return f"Next, {start}."
+    lines = ["Next, say where the services are (/etc/nightherd/agent.env, or the environment):"]
+    return "\n".join([*lines, *missing, f"then {start}."])
 
 
 def _enrol(folder: Path, tls: Path, url: str, token: str, ca_sha256: str) -> Peer:

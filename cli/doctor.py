@@ -27,11 +27,21 @@ def checks(home: Home, port: int) -> Iterator[tuple[str, bool, str]]:
     yield "kernel type information (BTF)", btf, "" if btf else "the agent falls back to polling"
     libbpf = bool(ctypes.util.find_library("bpf"))
     yield "libbpf", libbpf, "" if libbpf else "apt-get install libbpf1"
-    free = port_is_free(port)
-    yield f"port {port} is free", free, "" if free else "something listens there: --port"
+    yield f"port {port} of the API", *_port(home, port)
     at = home.path if home.path.exists() else Path(home.path.anchor)
     space = shutil.disk_usage(at).free
     yield "2 GiB of free disk", space >= LEAST_FREE_BYTES, f"{space >> 20} MiB at {at}"
+
+
+def _port(home: Home, port: int) -> tuple[bool, str]:
+    """Whether the port is ours to listen on, or Nightherd's already."""
+    if port_is_free(port):
+        return True, "free"
+    from cli.readiness import gateway_answers
+
+    if gateway_answers(home, port):
+        return True, "Nightherd itself listens there: it runs"
+    return False, f"taken by something that is not Nightherd of {home.path}: choose with --port"
 
 
 def report(home: Home, port: int) -> int:

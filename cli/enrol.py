@@ -15,6 +15,7 @@ from chassis.authority import LIFETIME, Authority, local_names
 from chassis.tls import Identity
 from cli.environment import environment
 from cli.homes import Home
+from cli.ports import known_ports
 
 SERVICES = ("store", "modeler", "detector", "gateway")
 RENEW_BEFORE = LIFETIME / 3
@@ -107,7 +108,10 @@ def print_token(home: Home, herd: str, hours: float) -> int:
         )
         return 2
     command = [sys.executable, "-m", "enrolment", "token", "--herd", herd, "--hours", str(hours)]
-    own = environment("enrolment", dir=str(home.ca))
+    settings = {"dir": str(home.ca)}
+    if port := known_ports(home).get("enrolment"):
+        settings["listen"] = f"127.0.0.1:{port}"
+    own = environment("enrolment", **settings)
     return subprocess.run(command, env=own, check=False).returncode
 
 

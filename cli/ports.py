@@ -19,15 +19,18 @@ def port_is_free(port: int) -> bool:
         return True
 
 
+def known_ports(home: Home) -> dict[str, int]:
+    """Return the ports of last time; empty: nothing ever ran."""
+    try:
+        known = json.loads((home.state / "ports.json").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def choose_ports(home: Home) -> dict[str, int]:
     """Return a port for each program: those of last time where they are free."""
-    path = home.state / "ports.json"
-    try:
-        known = json.loads(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        known = None
-    if not isinstance(known, dict):
-        known = {}
+    known = known_ports(home)
     ports: dict[str, int] = {}
     for name in PROGRAMS:
         port = known.get(name)
@@ -36,5 +39,5 @@ def choose_ports(home: Home) -> dict[str, int]:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
         ports[name] = port
-    path.write_text(json.dumps(ports), encoding="ascii")
+    (home.state / "ports.json").write_text(json.dumps(ports), encoding="ascii")
     return ports

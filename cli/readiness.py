@@ -73,8 +73,8 @@ def enrolment_answers(home: Home, port: int) -> bool:
 
 
 def _answers(home: Home, port: int, path: str) -> bool:
-    context = ssl.create_default_context(cafile=str(home.ca / "ca.pem"))
     try:
+        context = ssl.create_default_context(cafile=str(home.ca / "ca.pem"))
         with urllib.request.urlopen(
             f"https://localhost:{port}{path}", timeout=3, context=context
         ) as answer:

@@ -1,7 +1,6 @@
 """`nightherd replay`: hands recorded batches, or logs, to the agent, as an importer."""
 
 import hashlib
-import json
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from chassis.errors import NightherdError
 from chassis.tls import Identity
 from cli.environment import environment
 from cli.homes import Home
+from cli.ports import known_ports
 
 JOURNAL = "imports.json"
 """The agent's: what it began to import is in it."""
@@ -50,9 +50,8 @@ def run_replay(home: Home, files: Sequence[Path], how: Replay) -> int:
     if missing:
         print(f"nightherd: no such file: {', '.join(missing)}", file=sys.stderr)
         return 2
-    try:
-        ports = json.loads((home.state / "ports.json").read_text(encoding="ascii"))
-    except (OSError, ValueError):
+    ports = known_ports(home)
+    if not any(name in ports for name in RECEIVERS):
         print(
             f"nightherd: nothing ever ran from {home.path}: start it (`make run`, or `nightherd "
             "up`), or name the home with --home",

@@ -5,8 +5,8 @@ import asyncio
 import contextlib
 import datetime as dt
 import re
+import socket
 import sys
-from pathlib import Path
 
 import structlog
 from cryptography.hazmat.primitives import hashes
@@ -69,8 +69,9 @@ async def _renew_own(issuer: Issuer) -> None:
             pause_s = SERVER_LIFETIME.total_seconds() * 2 / 3
 
 
-def print_token(folder: Path, herd: str, hours: float) -> int:
-    """Make a token and print it with what a host needs beside it; return the exit status."""
+def print_token(settings: Settings, herd: str, hours: float) -> int:
+    """Make a token and print it, and on stderr what to do with it; return the exit status."""
+    folder, now = settings.dir, dt.datetime.now(dt.UTC)
     if not HERD.fullmatch(herd) or not 0 < hours <= MOST_HOURS:
         print(  # noqa: T201
             "enrolment: a herd has up to 64 letters, digits and ._-; a token lives up to a year",
@@ -79,12 +80,33 @@ def print_token(folder: Path, herd: str, hours: float) -> int:
         return 2
     try:
         fingerprint = Authority.open(folder).certificate.fingerprint(hashes.SHA256()).hex()
-        token = Tokens(folder).make(herd, dt.timedelta(hours=hours), dt.datetime.now(dt.UTC))
+        token = Tokens(folder).make(herd, dt.timedelta(hours=hours), now)
     except (OSError, ValueError) as error:
         print(f"enrolment: no token made: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    print(f"token      {token}\nca-sha256  {fingerprint}")  # noqa: T201
+    print(f"token      {token}\nca-sha256  {fingerprint}", flush=True)  # noqa: T201
+    until = now + dt.timedelta(hours=hours)
+    print(_next_steps(settings.listen, herd, fingerprint, until), file=sys.stderr)  # noqa: T201
     return 0
+
+
+def _next_steps(listen: str, herd: str, fingerprint: str, until: dt.datetime) -> str:
+    host, _, port = listen.rpartition(":")
+    here = host.strip("[]") in ("localhost", "::1") or host.startswith("127.")
+    if here or host.strip("[]") in ("", "0.0.0.0", "::"):  # noqa: S104  (read, not listened on)
+        host = socket.gethostname()
+    lines = [
+        f"It enrols one host of herd {herd}, until {until:%Y-%m-%d %H:%M} UTC.",
+        "On that host, as the user that the agent runs as:",
+        f"  python -m agent enrol https://{host}:{port} --token - --ca-sha256 {fingerprint}",
+        "and paste the token. Then start the agent there (docs/how-to/install-the-agent.md).",
+    ]
+    if here:
+        lines.append(
+            f"Now the authority listens on {listen} only, where no other machine reaches it: serve "
+            "it with NIGHTHERD_ENROLMENT_LISTEN (docs/how-to/enrol-a-host.md) and name that port."
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -97,7 +119,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = load(Settings)
     if arguments.command == "token":
-        sys.exit(print_token(settings.dir, arguments.herd, arguments.hours))
+        sys.exit(print_token(settings, arguments.herd, arguments.hours))
     logs.configure("enrolment", settings.log_level, settings.log_format)
     asyncio.run(serve(settings))
 

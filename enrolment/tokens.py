@@ -49,12 +49,18 @@ class Tokens:
         except FileNotFoundError:
             if used.exists():
                 raise TokenUsedError(
-                    "The token was used; if not by you, revoke the host that it enrolled"
+                    "The token was used; make another: nightherd enrol-token. If it was not used "
+                    "by you, revoke the host that it enrolled"
                 ) from None
-            raise TokenUnknownError("There is no such token; make one: enrol-token") from None
+            raise TokenUnknownError(
+                "There is no such token; make one: nightherd enrol-token"
+            ) from None
         herd, expires = _read(used)
         if now > expires:
-            raise TokenExpiredError(f"The token was good until {expires:%Y-%m-%d %H:%M} UTC")
+            raise TokenExpiredError(
+                f"The token was good until {expires:%Y-%m-%d %H:%M} UTC; make another: nightherd "
+                "enrol-token"
+            )
         return herd
 
     def _file(self, token: str) -> Path:

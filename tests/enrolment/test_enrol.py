@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -62,6 +63,7 @@ def test_a_machine_becomes_a_host_and_can_renew(enrolment, tmp_path):
     peer = identity.peer()
     assert (peer.role, peer.herd) == ("host", "db")
     assert peer.host_id in done.stdout
+    assert f"NIGHTHERD_AGENT_ENROLMENT={enrolment.url}\nthen start the agent" in done.stderr
     from agent.identity import signing_key
 
     own = signing_key(tmp_path / "agent").public_key().public_bytes_raw()
@@ -95,7 +97,7 @@ def test_nobody_there_is_said_in_one_line(tmp_path, free_port):
     url = f"https://127.0.0.1:{free_port}"
     done = agent(tmp_path, url, "--token", "t", "--ca-sha256", "00" * 32)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "refused" in done.stderr
+    assert f"nothing listens at {url}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -223,3 +225,23 @@ def test_the_command_line_prints_a_token(enrolment, tmp_path):
     )
     said = dict(line.split() for line in done.stdout.splitlines())
     assert enrol(enrolment, a_request(said["token"]))["host_id"]
+    assert "herd web" in done.stderr
+    assert f"--token - --ca-sha256 {said['ca-sha256']}\n" in done.stderr
+    assert "no other machine reaches it" in done.stderr
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9404", "[::]:9404", "authority.example:9404"])
+def test_a_token_comes_with_the_command_to_type_elsewhere(enrolment, listen):
+    done = subprocess.run(
+        [sys.executable, "-m", "enrolment", "token"],
+        env=environment(
+            NIGHTHERD_ENROLMENT_DIR=str(enrolment.folder), NIGHTHERD_ENROLMENT_LISTEN=listen
+        ),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name = "authority.example" if "example" in listen else socket.gethostname()
+    assert f"  python -m agent enrol https://{name}:9404 --token - " in done.stderr
+    assert "no other machine" not in done.stderr

@@ -105,6 +105,9 @@ async def test_too_many_wrong_passwords_lock_a_user_out_at_every_gateway_and_nob
             assert answer.status_code == 429, "the right password, too"
             assert 1 <= int(answer.headers["Retry-After"]) <= 2
         assert (await one.get("/version", auth=await one.add_user("auditor"))).status_code == 200
+        for _ in range(5):
+            await one.get("/version", auth=("stranger", "x"))
+        assert (await one.get("/version", auth=("stranger", "x"))).status_code == 429
         async with asyncio.timeout(20):
             while (await other.get("/version")).status_code != 200:
                 await asyncio.sleep(0.2)
