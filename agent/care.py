@@ -33,6 +33,8 @@ PATIENCE_S = (2.0, 5.0, 15.0)
 """How long the self-test waits, at the first try, the second, the third."""
 _Status = events.AgentStatus
 _LEVELS = {"full": events.LEVEL_FULL, "audit": events.LEVEL_AUDIT, "poll": events.LEVEL_POLL}
+_DOWNWARDS = ("full", "auto", "audit", "poll")
+"""Auto is full where it works: nobody gets above it by asking for full."""
 _BELOW = {"full": "audit", "audit": "poll"}
 _NAMES = {value: name for name, value in _LEVELS.items()}
 
@@ -50,6 +52,7 @@ class Care:
         self._facts: events.HostFacts | None = None
         self._passed = self._fallen = False
         self._wanted: str = settings.level
+        self._asked = delivery.Directive()
         self._missing: list[str] = []
         self._not_seen: list[str] = []
         self._canaries = settings.dir / "canary"
@@ -204,15 +207,21 @@ class Care:
         self.tell_status(_Status.STATE_LEVEL_CHANGED)
 
     def obey(self, directive: delivery.Directive) -> None:
-        """Do what a receiver asks."""
-        asked = [path for path in directive.watch_paths if _can_be_watched(path)]
-        if asked:
+        """Do what a receiver asks: all of it, and no more what it asked before."""
+        before, self._asked = self._asked, directive
+        if before.watch_paths != directive.watch_paths:
+            asked = [path for path in directive.watch_paths if _can_be_watched(path)]
             paths = [*asked[:MOST_ASKED], bytes(self._canaries), *_configured(self._settings)]
             self._pipeline.watch_list = self._pipeline.watch_list.with_paths(paths)
             self._pipeline.sensors.watch(self._pipeline.watch_list)
-        if directive.level in _NAMES:
-            self._wanted = _NAMES[directive.level]
-            self.switch(self._wanted, ["The backend asked for this level."])
+            log.info("watch list asked for", paths=len(asked))
+        # Its own setting is the highest: what made somebody set it lower is still so.
+        own = self._settings.level
+        wanted = max(own, _NAMES.get(directive.level, own), key=_DOWNWARDS.index)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            why = [] if wanted == own else ["The backend asked for this level."]
+            self.switch(wanted, why)
 
 
 def _can_be_watched(path: bytes) -> bool:

@@ -124,6 +124,8 @@ class Shipper:
                 raise StreamEndedError("the receiver did not say Welcome")
             window = Window(said.welcome.limits)
             self._on_limits(said.welcome.limits)
+            if said.welcome.HasField("directive"):
+                self._on_directive(said.welcome.directive)
             number = self._begin(said.welcome)
             self.connected = self.reached = True
             log.info("connected", receiver=self._receiver.name, next=number)

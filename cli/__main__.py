@@ -9,7 +9,7 @@ COMMANDS = (
     *(findings.hosts, findings.activities, findings.alerts, findings.gaps),
     *(events.events, events.timeline, events.tree),
     *(evidence.export, evidence.verify, evidence.verify_heads),
-    *(hosts.replay, hosts.enrol_token, hosts.erase),
+    *(hosts.replay, hosts.enrol_token, hosts.direct, hosts.erase),
     backups.backup,
 )
 

@@ -46,12 +46,13 @@ events_total = Counter("nightherd_events", "Events in batches that were taken")
 
 @dataclass(slots=True)
 class _Waiting:
-    """A message under way: what to say once `task` is done."""
+    """What to say once `task` is done: `said`, then a receipt if it `settles` anything."""
 
     chain_id: bytes
     number: int
     task: "asyncio.Future[None]"
-    rejection: pb.Rejection | None = None
+    said: pb.ReceiverMessage | None = None
+    settles: bool = True
 
     def is_told_by(self, later: "_Waiting") -> bool:
         """Whether the next is settled as well, so that its receipt says it of both."""
@@ -59,8 +60,8 @@ class _Waiting:
             later.task.done()
             and not later.task.cancelled()
             and later.task.exception() is None
-            and self.rejection is None
-            and later.rejection is None
+            and self.said is None
+            and later.said is None
             and self.chain_id == later.chain_id
             and self.number < later.number
         )
@@ -75,6 +76,7 @@ async def receive(
     decode: bool = False,
     paces: Paces | None = None,
     stopping: asyncio.Event | None = None,
+    alive_s: float = ALIVE_S,
 ) -> AsyncIterator[pb.ReceiverMessage]:
     """Serve one agent's stream until it ends.
 
@@ -85,6 +87,7 @@ async def receive(
         limits: what is taken; told in the Welcome.
         decode: see that bodies are EventBatches before they are handed on.
         paces: shared by all streams of a server, so that a host gains nothing by opening several.
+        alive_s: how often the handler hears that the agent is there, and says what it is asked.
         stopping: when set, no more is read; what was read is settled and the stream ends.
 
     Raises:
@@ -98,16 +101,19 @@ async def receive(
     incoming = aiter(messages)
     session = await hello(incoming, peer)
     wanted = await handler.welcome(session)
-    yield welcome(wanted, limits)
+    asked = await handler.alive(session)
+    yield welcome(wanted, limits, asked)
     pace = (paces or Paces(limits.batches_per_second)).of(session.host_id)
     reader = _Reader(session, handler, limits, pace, wanted, decode=decode)
     reading = asyncio.create_task(reader.run(incoming))
-    beat = asyncio.create_task(_beat(session, handler))
+    beat = asyncio.create_task(_beat(session, handler, reader, asked, alive_s))
     end = asyncio.create_task(_end(stopping, reading))
     try:
         while item := await reader.settled():
-            if item.rejection is not None:
-                yield pb.ReceiverMessage(rejection=item.rejection)
+            if item.said is not None:
+                yield item.said
+            if not item.settles:
+                continue
             yield pb.ReceiverMessage(
                 receipt=pb.Receipt(chain_id=item.chain_id, settled_through=item.number)
             )
@@ -132,11 +138,19 @@ async def _end(stopping: asyncio.Event, reading: "asyncio.Future[None]") -> None
     reading.cancel()
 
 
-async def _beat(session: Session, handler: Handler) -> None:
+async def _beat(
+    session: Session,
+    handler: Handler,
+    reader: "_Reader",
+    asked: pb.Directive | None,
+    alive_s: float,
+) -> None:
     while True:
-        await asyncio.sleep(ALIVE_S)
+        await asyncio.sleep(alive_s)
         with suppress(NightherdError):  # the next beat may do better
-            await handler.alive(session)
+            before, asked = asked, await handler.alive(session)
+            if asked is not None and asked != before:
+                reader.say(pb.ReceiverMessage(directive=asked))
 
 
 class _Reader:
@@ -185,12 +199,18 @@ class _Reader:
         if item is None:
             return None
         await item.task
-        self._window.release()
+        if item.settles:
+            self._window.release()
         while self._queue and (later := self._queue[0]) is not None and item.is_told_by(later):
             self._window.release()
             item = later
             self._queue.popleft()
         return item
+
+    def say(self, message: pb.ReceiverMessage) -> None:
+        """Say something that is no answer to a batch."""
+        self._queue.append(_Waiting(b"", 0, _done(), message, settles=False))
+        self._came.set()
 
     async def _one(self, message: pb.AgentMessage) -> None:
         kind = message.WhichOneof("item")
@@ -242,7 +262,8 @@ class _Reader:
         )
         await self._settled()
         await self._handler.reject(self._session, batch, why)
-        self._put(_Waiting(chain_id, number, _done(), rejection))
+        answer = pb.ReceiverMessage(rejection=rejection)
+        self._put(_Waiting(chain_id, number, _done(), answer))
 
     async def _dropped(self, dropped: pb.Dropped) -> None:
         if (

@@ -67,8 +67,11 @@ class Handler(Protocol):
     async def drop(self, session: Session, dropped: pb.Dropped) -> None:
         """Note batches that will never come. Called when all before them are settled."""
 
-    async def alive(self, session: Session) -> None:
-        """Called every `ALIVE_S` while the stream is open."""
+    async def alive(self, session: Session) -> pb.Directive | None:
+        """Called before the Welcome and then every so often while the stream is open.
+
+        Returns the whole of what the host is asked to do; None: nothing is asked here.
+        """
 
 
 async def hello(incoming: AsyncIterator[pb.AgentMessage], peer: Peer) -> Session:
@@ -103,8 +106,10 @@ async def hello(incoming: AsyncIterator[pb.AgentMessage], peer: Peer) -> Session
     return Session(peer, said.host_id, said)
 
 
-def welcome(wanted: Mapping[bytes, int], limits: Limits) -> pb.ReceiverMessage:
-    """Return the answer to a Hello: where each chain goes on, and what is taken."""
+def welcome(
+    wanted: Mapping[bytes, int], limits: Limits, directive: pb.Directive | None
+) -> pb.ReceiverMessage:
+    """Return the answer to a Hello: where each chain goes on, what is taken, what is asked."""
     return pb.ReceiverMessage(
         welcome=pb.Welcome(
             wanted=[pb.Welcome.Wanted(chain_id=c, next=n) for c, n in wanted.items()],
@@ -115,5 +120,6 @@ def welcome(wanted: Mapping[bytes, int], limits: Limits) -> pb.ReceiverMessage:
                 window=limits.window,
             ),
             server_time=clock.to_timestamp(clock.wall_ns()),
+            directive=directive,
         )
     )

@@ -11,6 +11,7 @@ from gateway.renderers import Renderers
 from gateway.repository import Repository
 from gateway.routes import (
     authenticate,
+    directives,
     erasures,
     events,
     evidence,
@@ -31,6 +32,7 @@ ROUTERS = (
     host_profiles.router,
     evidence.router,
     erasures.router,
+    directives.router,
     events.router,
     exports.router,
     mgmt.router,

@@ -136,6 +136,15 @@ HOST_SERVICE: tuple[Field, ...] = (
     ("revision", "int", "revision of the model"),
 )
 
+DIRECTIVE: tuple[Field, ...] = (
+    ("host", "str", "identifies the host of which it is asked; empty: of a herd"),
+    ("herd", "str", "the herd of which it is asked; empty: of a host"),
+    ("watchPaths", "strs", "what its agents watch beside their own list"),
+    ("level", "str", "what they work at, at most: full, audit, poll; own: their own setting"),
+    ("by", "str", "who asked it"),
+    ("at", "time", "when it was asked; null: just now"),
+)
+
 HOST: tuple[Field, ...] = (
     ("hostID", "str", "identifies the host"),
     ("hostname", "str", "its name"),

@@ -55,6 +55,36 @@ def enrol_token(home: Path | None, herd: str, hours: float) -> None:
 
 @click.command()
 @HOME
+@click.option("--host", default="", help="Of one host: its id or name.")
+@click.option("--herd", default="", help="Of every host of a herd.")
+@click.option("--watch", multiple=True, metavar="PATH", help="Watch this too (may be repeated).")
+@click.option(
+    "--level",
+    type=click.Choice(["own", "full", "audit", "poll"]),
+    default="own",
+    show_default=True,
+    help="Work at this level, or at the agent's own setting.",
+)
+def direct(home: Path | None, host: str, herd: str, watch: tuple[str, ...], level: str) -> None:
+    """Ask agents to watch further paths or to work at a lower level; without options: what is.
+
+    What is given is the whole of what is asked, in place of what was asked of the same host or
+    herd before; neither --watch nor --level asks nothing any more. Status 4: it was refused.
+    """
+    from cli.direct import ask, show_asked
+
+    if not host and not herd:
+        if watch or level != "own":
+            raise click.UsageError("of whom? --host or --herd")
+        sys.exit(show_asked(home_of(home)))
+    if host and herd:
+        raise click.UsageError("--host or --herd, not both")
+    wanted = {"host": host, "herd": herd, "watchPaths": list(watch), "level": level}
+    sys.exit(ask(home_of(home), wanted))
+
+
+@click.command()
+@HOME
 @click.option("--host", required=True, help="Its id or name.")
 @SPAN
 @click.option("--authority", default="", help="Who decided, e.g. a name and an office.")

@@ -14,6 +14,7 @@ from nightherd.store.v1 import store_service_pb2
 from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_to_server
 from services.store.appender import Appender
 from services.store.custodian import MEGABYTE, Custodian, Pace
+from services.store.directing import Directing
 from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
@@ -26,6 +27,7 @@ from services.store.repository.candidates import Candidates
 from services.store.repository.chains import Chains
 from services.store.repository.counts import Counts
 from services.store.repository.custody import Custody
+from services.store.repository.directives import Directives
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.leases import Leases
@@ -56,7 +58,7 @@ async def serve(settings: Settings) -> None:
             database = client.get_database(settings.database, write_concern=durable)
             batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
             findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
-            sessions = Sessions(database)
+            sessions, directives = Sessions(database), Directives(database)
             removals, old_findings = Removals(database), OldFindings(database)
             eraser = Eraser(removals, hosts)
             appender = Appender(batches, chains, hosts, findings, sessions, settings.group_batches)
@@ -64,7 +66,7 @@ async def serve(settings: Settings) -> None:
             search = Search(batches, candidates, hosts, sessions)
             counts = Counts(database, candidates, batches.bounds)
             servicer = Servicer(
-                Receiving(appender, chains, hosts, aside),
+                Receiving(appender, chains, hosts, aside, directives),
                 findings,
                 Questions(batches, chains, hosts, findings, aside, removals),
                 Events(
@@ -75,6 +77,7 @@ async def serve(settings: Settings) -> None:
                 ),
                 Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
                 Erasing(eraser, hosts, aside),
+                Directing(directives, hosts),
             )
             retention = Retention(
                 _kept(settings), removals, eraser, old_findings, sessions, Leases(database)

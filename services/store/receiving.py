@@ -12,15 +12,24 @@ from services.store.domain.places import chain_key
 from services.store.domain.reading import dropped_gap
 from services.store.repository.aside import Aside
 from services.store.repository.chains import Chains, Progress
+from services.store.repository.directives import Directives
 from services.store.repository.hosts import FoundGap, Hosts
 
 
 class Receiving:
     """The store's `delivery.receiver.Handler`."""
 
-    def __init__(self, appender: Appender, chains: Chains, hosts: Hosts, aside: Aside) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        chains: Chains,
+        hosts: Hosts,
+        aside: Aside,
+        directives: Directives,
+    ) -> None:
         """Wire the parts that know how."""
         self._appender, self._chains, self._hosts, self._aside = appender, chains, hosts, aside
+        self._directives = directives
 
     async def welcome(self, session: Session) -> Mapping[bytes, int]:
         """Say where each chain goes on; remember the key that signs it."""
@@ -28,7 +37,6 @@ class Receiving:
         self._appender.forget(session.host_id, chain_ids)
         async with mongo_errors():
             settled = await self._chains.settled(session.host_id, chain_ids)
-            await self._hosts.alive(session.host_id, session.peer.herd)
             await self._chains.begin(session.host_id, chain_ids, session.peer.signing_key)
         return {chain_id: number + 1 for chain_id, number in settled.items()}
 
@@ -56,10 +64,13 @@ class Receiving:
                 await self._hosts.update([], [FoundGap(place, host_id, gap)])
             await self._settle(session, chain_id, dropped.last, "dropped")
 
-    async def alive(self, session: Session) -> None:
-        """Note that the agent is there though it has nothing to say."""
+    async def alive(self, session: Session) -> pb.Directive | None:
+        """Note that the agent is there though it has nothing to say; return what it is asked."""
         async with mongo_errors():
             await self._hosts.alive(session.host_id, session.peer.herd)
+            if session.peer.role != "host":  # who imports watches nothing
+                return None
+            return await self._directives.of(session.host_id, session.peer.herd)
 
     async def _settle(self, session: Session, chain_id: bytes, number: int, *flags: str) -> None:
         await self._chains.advance([Progress(session.host_id, chain_id, number, flags=flags)])

@@ -11,6 +11,7 @@ from delivery.receiver import Paces, receive
 from nightherd.event.v1.delivery_pb2 import AgentMessage
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceServicer
+from services.store.directing import Directing
 from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
@@ -33,9 +34,10 @@ class Servicer(StoreServiceServicer):
         events: Events,
         exporting: Exporting,
         erasing: Erasing,
+        directing: Directing,
     ) -> None:
         """Serve with these."""
-        self._erasing = erasing
+        self._erasing, self._directing = erasing, directing
         self._receiving, self._findings, self._questions = receiving, findings, questions
         self._events, self._exporting = events, exporting
         self._limits = Limits()
@@ -153,6 +155,20 @@ class Servicer(StoreServiceServicer):
         """Remove bodies by authority."""
         async with mongo_errors():
             return await self._erasing.erase(request)
+
+    async def SetDirective(
+        self, request: pb.SetDirectiveRequest, context: Any
+    ) -> pb.SetDirectiveResponse:
+        """Ask something of a host or a herd."""
+        async with mongo_errors():
+            return await self._directing.set(request)
+
+    async def ListDirectives(
+        self, request: pb.ListDirectivesRequest, context: Any
+    ) -> pb.ListDirectivesResponse:
+        """Return everything that is asked."""
+        async with mongo_errors():
+            return await self._directing.all()
 
     async def GetTimeline(
         self, request: pb.GetTimelineRequest, context: Any

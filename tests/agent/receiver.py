@@ -25,7 +25,7 @@ class Receiver(StoreServiceServicer):
         self.refused: list[int] = []
         self.acknowledge = True
         self.limits = pb.Limits(window=8)
-        self.directives: list[pb.Directive] = []
+        self.directive: pb.Directive | None = None
         self.arrived_s: list[float] = []
         self.resent = 0
 
@@ -54,9 +54,9 @@ class Receiver(StoreServiceServicer):
                     pb.Welcome.Wanted(chain_id=chain.chain_id, next=self.next)
                     for chain in message.hello.chains
                 ]
-                yield say(welcome=pb.Welcome(wanted=wanted, limits=self.limits))
-                for directive in self.directives:
-                    yield say(directive=directive)
+                yield say(
+                    welcome=pb.Welcome(wanted=wanted, limits=self.limits, directive=self.directive)
+                )
                 continue
             if kind == "dropped":
                 self.dropped.append(message.dropped)

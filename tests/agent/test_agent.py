@@ -276,13 +276,13 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
         await agent.enrol()
         await agent.start()
         identity, address = tls.identity("store"), f"127.0.0.1:{free_port}"
-        receiver.directives = [pb.Directive(watch_paths=[b"not absolute", bytes(asked)])]
+        receiver.directive = pb.Directive(watch_paths=[b"not absolute", bytes(asked)])
         async with receiver.serve(identity, address):
             await receiver.until(lambda: receiver.batches, 40)
             await run("/bin/sh", "-c", f"echo x > {asked}/one; echo x > {agent.watched}/two")
             await receiver.until(lambda: changed(receiver, asked / "one"))
             await receiver.until(lambda: changed(receiver, agent.watched / "two"))
-        receiver.directives = [pb.Directive(level=events.LEVEL_POLL)]
+        receiver.directive = pb.Directive(watch_paths=[bytes(asked)], level=events.LEVEL_POLL)
         async with receiver.serve(identity, address):
             await receiver.until(
                 lambda: any(
@@ -296,6 +296,19 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
             await receiver.until(lambda: changed(receiver, asked / "three"))
             _, event = changed(receiver, asked / "three")[0]
             assert event.attribution == events.ATTRIBUTION_INFERRED
+        receiver.directive = pb.Directive()
+        async with receiver.serve(identity, address):
+            await receiver.until(
+                lambda: next(
+                    event.agent_status.level != events.LEVEL_POLL
+                    for _, event in reversed([*told(receiver)])
+                    if event.HasField("agent_status")
+                ),
+                40,
+            )
+            await run("/bin/sh", "-c", f"echo x > {asked}/four; echo x > {agent.watched}/five")
+            await receiver.until(lambda: changed(receiver, agent.watched / "five"))
+    assert not changed(receiver, asked / "four")
 
 
 async def test_the_sizes_that_a_receiver_takes_are_kept(tmp_path, tls, free_port):

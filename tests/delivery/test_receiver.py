@@ -9,6 +9,7 @@ from chassis.tls import Peer
 from delivery.checks import Limits
 from delivery.receiver import ForeignHelloError, Paces, ProtocolError, StoppingError, receive
 from nightherd.event.v1 import delivery_pb2 as pb
+from nightherd.event.v1 import event_pb2 as events
 from tests.builders import CHAIN, HOST, a_chain, sealed_batch
 
 PEER = Peer("host", HOST, "default")
@@ -19,6 +20,7 @@ class Notes:
 
     def __init__(self, wanted=1, fail_at=None, release=None):
         self.wanted, self.fail_at, self.release = wanted, fail_at, release
+        self.asked = None
         self.done, self.under_way, self.most = [], 0, 0
 
     async def welcome(self, session):
@@ -46,7 +48,7 @@ class Notes:
         self.done.append(("dropped", dropped.first, dropped.last))
 
     async def alive(self, session):
-        pass
+        return self.asked
 
 
 def hello(host_id=HOST, version=1, chains=(CHAIN,)):
@@ -221,3 +223,31 @@ async def test_what_is_settled_at_once_is_told_in_one_receipt():
 
     heard = [said async for said in receive(say(), PEER, handler, Limits())]
     assert receipts(heard) == [5]
+
+
+async def test_what_is_asked_stands_in_the_welcome_and_is_said_again_when_it_changes():
+    handler, heard = Notes(), []
+    handler.asked = pb.Directive(watch_paths=[b"/srv"])
+    later = pb.Directive(level=events.LEVEL_POLL)
+
+    async def say():
+        yield hello()
+        while not heard:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)  # several beats in which nothing changes
+        handler.asked = later
+        while not any(said.HasField("directive") for said in heard):
+            await asyncio.sleep(0.005)
+        for message in batches(*a_chain([None] * 2)):
+            yield message
+
+    async for said in receive(say(), PEER, handler, Limits(window=1), alive_s=0.02):
+        heard.append(said)
+    assert list(heard[0].welcome.directive.watch_paths) == [b"/srv"]
+    assert [said.directive for said in heard if said.HasField("directive")] == [later]
+    assert receipts(heard)[-1] == 2
+
+
+async def test_who_asks_nothing_leaves_what_another_asks():
+    heard = await talk(Notes(), hello())
+    assert not heard[0].welcome.HasField("directive")
