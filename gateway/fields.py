@@ -160,6 +160,7 @@ HOST: tuple[Field, ...] = (
     ("cloudProvider", "str", "aws, gcp or azure"),
     ("accountID", "str", "cloud account"),
     ("region", "str", "cloud region"),
+    ("cloudInstance", "str", "the cloud's id of the machine"),
     ("level", "str", "what its agent can see: full, audit, poll"),
     ("notSeen", "strs", "what its agent cannot see, and why"),
     ("selfTestPassed", "bool", "the agent's last self-test passed"),

@@ -28,6 +28,7 @@ def host(found: pb.Host) -> dict[str, Any]:
         "cloudProvider": show(facts.cloud_provider),
         "accountID": show(facts.cloud_account),
         "region": show(facts.cloud_region),
+        "cloudInstance": show(facts.cloud_instance),
         "level": words.LEVELS[status.level] if status.level else "unknown",
         "notSeen": [show(sentence) for sentence in status.not_seen],
         "selfTestPassed": status.self_test_passed,
