@@ -43,6 +43,8 @@ def run_export(
         )
         return WRITE_FAILED
     told = Progress.line(parts.events, parts.size, 0)
+    if not parts.events:
+        told = "nothing matched: no rows"
     print(f"{out}: {told}; proof: {parts.proof_file}", file=sys.stderr)
     return 0
 

@@ -1,6 +1,7 @@
 """`nightherd replay`: hands recorded batches, or logs, to the agent, as an importer."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -70,6 +71,8 @@ def run_replay(home: Home, files: Sequence[Path], how: Replay) -> int:
         return 2
     Authority.open(home.ca).issue(folder / "tls", "importer", herd=how.herd)
     settings = {
+        # What goes well is said at the end.
+        "NIGHTHERD_LOG_LEVEL": os.environ.get("NIGHTHERD_LOG_LEVEL", "warning"),
         "dir": str(folder),
         "tls_dir": str(folder / "tls"),
         **{name: f"127.0.0.1:{ports[name]}" for name in RECEIVERS if name in ports},

@@ -103,7 +103,9 @@ class Gateway:
             raise RestError(_problem(error), error.code) from None
         except OSError as error:
             reason = getattr(error, "reason", error)
-            raise RestError(f"{self._base} does not answer: {reason} (is Nightherd up?)") from None
+            raise RestError(
+                f"{self._base} does not answer: {reason} (is Nightherd up? `make run`)"
+            ) from None
 
 
 def _problem(error: urllib.error.HTTPError) -> str:

@@ -92,6 +92,7 @@ async def test_a_part_of_the_events_verifies_too_and_says_that_it_is_one(
 ):
     out = tmp_path / "part"
     assert await exported(home, api.port, "csv", out, host=[host], proof=proof, **query) == 0
+    assert ("nothing matched" in capsys.readouterr().err) == ("to" in query)
     end = said(out)[-1]
     assert verify_export(out, None, ()) == 0
     told = capsys.readouterr().out

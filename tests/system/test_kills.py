@@ -96,6 +96,7 @@ def finish(process: subprocess.Popen, running: Running, timeout_s: float) -> Non
 
 def kill_all(running: Running, process: subprocess.Popen, recorded: Path, rate: float, rounds: int):
     """Kill each once a round, with batches unacknowledged; return the replay that runs at the end."""
+    until_more_is_sealed(running, 0, process)  # it seals when it has reached all
     for _ in range(rounds):
         for name in ("store", "detector", "modeler", "mongod", "gateway", "agent"):
             held = running.child("store" if name in ("agent", "gateway") else name)
@@ -112,8 +113,9 @@ def kill_all(running: Running, process: subprocess.Popen, recorded: Path, rate: 
                 os.kill(held, signal.SIGCONT)
             if name == "agent":
                 process.wait(timeout=30)
+                before = sealed(running)
                 process = replay(running, recorded, rate)
-                replaying(process)
+                until_more_is_sealed(running, before, process)
             else:
                 until_another_runs(running, name, victim)
     return process
