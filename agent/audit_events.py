@@ -5,6 +5,7 @@ What a record says follows from it alone (`fact_of`); who did it is looked up (`
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from agent.lines import Ran
 from agent.processes import Process
 from agent.sensors.records import AuditRecord
 from agent.stages.fold import Made
@@ -64,13 +65,13 @@ def events_of(
     process = identifier.processes.who(int(pid)) if pid.isdigit() and len(pid) < 10 else None  # noqa: PLR2004
     if record.kind == "LOGIN" and process is not None and succeeded(record.fields):
         _note_login(record.fields, identifier, process, boot_ns)
-    image = _ran(process, record.fields.get("exe", b"")) if process is not None else None
-    event = fact_of(record, image or NOBODY, targets or {})
+    ran = _ran(process, record.fields.get("exe", b"")) if process is not None else None
+    event = fact_of(record, ran.image if ran is not None else NOBODY, targets or {})
     if event is not None:
         event.attribution = (
-            events.ATTRIBUTION_EXACT if image is not None else events.ATTRIBUTION_UNKNOWN
+            events.ATTRIBUTION_EXACT if ran is not None else events.ATTRIBUTION_UNKNOWN
         )
-        yield Made(image, event, urgent=True)
+        yield Made(ran, event, urgent=True)
 
 
 def fact_of(record: AuditRecord, image: events.Image, targets: Targets) -> events.Event | None:
@@ -101,13 +102,13 @@ def succeeded(fields: Fields) -> bool:
     return fields.get("res", b"success") in (b"success", b"1", b"yes")
 
 
-def _ran(process: Process, executable: bytes) -> events.Image:
+def _ran(process: Process, executable: bytes) -> Ran:
     """Return the image of `process` that ran `executable`: it may have run another since."""
     if executable and process.image.executable != executable:
-        for image in reversed(process.candidates):
-            if image.executable == executable:
-                return image
-    return process.image
+        for ran in reversed(process.candidates):
+            if ran.image.executable == executable:
+                return ran
+    return process.ran
 
 
 def _note_address(fields: Fields, identifier: Identifier, boot_ns: int) -> None:

@@ -181,25 +181,25 @@ class AuditImport:
         if not changes:
             return False
         process = self._processes.caller(call, event.wall_ns)
-        image = self._identifier.images.refresh(process)
+        ran = self._identifier.images.refresh(process)
         for change in changes:
-            full = self._files.add(change, image, event.wall_ns, attribution=_KNOWN, urgent=False)
+            full = self._files.add(change, ran, event.wall_ns, attribution=_KNOWN, urgent=False)
             if full is not None:
                 made.append(full)
         return True
 
     def _executed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
         before = self._identifier.processes.get(call.pid)
-        image = before.known_image if before is not None else None
+        ran = before.known_ran if before is not None else None
         executed = self._processes.executed(event, call)
         if executed is None:
             return False
         process, program = executed
-        if image is not None and len(self._files):
-            made += self._files.ended(image.exec_id)
+        if ran is not None and len(self._files):
+            made += self._files.ended(ran.image.exec_id)
         told = self._event(event.wall_ns)
         told.exec.requested_path = program.requested_path
-        made.append(Made(process.image, told, kind="exec"))
+        made.append(Made(process.ran, told, kind="exec"))
         return True
 
     def _spoken(self, event: KernelEvent, place: int, targets: Targets, made: list[Made]) -> bool:
@@ -231,8 +231,8 @@ class AuditImport:
         fact = logged_fact_of(record) if record.kind in LOGGED else None
         if fact is not None:
             fact.attribution = _KNOWN if process is not None else events.ATTRIBUTION_UNKNOWN
-            image = self._identifier.images.refresh(process) if process is not None else None
-            made.append(Made(image, fact))
+            ran = self._identifier.images.refresh(process) if process is not None else None
+            made.append(Made(ran, fact))
         return ended or self._known_logins() > began
 
     def _known_logins(self) -> int:

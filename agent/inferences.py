@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from agent.lines import Ran
 from agent.processes import Process, Processes
 from agent.sensors.records import AuditRecord, ProcessRecord
 from agent.stages import modules
@@ -37,16 +38,16 @@ class Inferences:
 
         To be asked only where no audit record tells.
         """
-        if not process.ancestors:
+        if process.above is None:
             return None
-        above = process.ancestors[0]
+        above = process.above.ancestor
         image = process.image
         if not gives_rights(above.executable) or is_helper(image.executable):
             return None
         if gives_rights(image.executable) and image.executable == above.executable:
             return None  # its own helper; what that starts is told
         outermost = above
-        for each in process.ancestors[1:]:
+        for each in process.above:
             if each.executable != above.executable:
                 break
             outermost = each
@@ -54,25 +55,24 @@ class Inferences:
             return None
         _remember(self._told, outermost.exec_id)
         parent = self._processes.who(process.parent_pid)
-        actor = parent.image if parent is not None and gives_rights(parent.executable) else None
-        if actor is None or actor.executable != above.executable:
+        actor = parent.ran if parent is not None and gives_rights(parent.executable) else None
+        if actor is None or actor.image.executable != above.executable:
             # It became what it started, without a fork.
-            before = [each for each in process.candidates if each.executable == above.executable]
-            actor = before[-1] if before else image
+            ran = [r for r in process.candidates if r.image.executable == above.executable]
+            actor = ran[-1] if ran else process.ran
         use = events.PrivilegeUse(command=b" ".join(image.arguments), target_user=image.user)
         return Made(actor, _event(time, privilege_use=use), urgent=True)
 
-    def of_exit(
-        self, record: ProcessRecord, image: events.Image, time: Timestamp
-    ) -> Iterator[Made]:
+    def of_exit(self, record: ProcessRecord, ran: Ran, time: Timestamp) -> Iterator[Made]:
         """A command that loads or unloads kernel modules and succeeded did so, if nobody told."""
+        image = ran.image
         name = image.executable.rpartition(b"/")[2]
         if name not in modules.PROGRAMS or record.exit_status:
             return
         if self._module_pids.pop(b"%d" % record.pid, 0) is None:
             return
         for change in modules.changes_of(image.executable, image.arguments):
-            yield Made(image, _event(time, kernel_change=change), urgent=True)
+            yield Made(ran, _event(time, kernel_change=change), urgent=True)
 
 
 def _event(time: Timestamp, **kind: object) -> events.Event:

@@ -91,7 +91,7 @@ class Packages:
                 attribution=attribution,
                 package_change=change,
             )
-            yield Made(touch.made.image, event, urgent=True)
+            yield Made(touch.made.ran, event, urgent=True)
 
 
 def _differing(before: _Versions, after: _Versions) -> list[_Change]:

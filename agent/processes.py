@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from agent.lines import Line, Ran
 from agent.stages.sessions import Session
 from nightherd.event.v1 import event_pb2 as events
 
@@ -23,10 +24,10 @@ class Process:
     parent_pid: int
     session_leader: int
     """POSIX session id."""
-    known_image: events.Image | None = None
-    """`image`, once somebody asked for it: most forks exec before they do anything."""
-    make_image: Callable[["Process"], events.Image] = lambda _: events.Image()
-    """Makes `image`. Holds no reference to the process: a cycle would wait for the collector."""
+    known_ran: Ran | None = None
+    """`ran`, once somebody asked for it: most forks exec before they do anything."""
+    make_ran: Callable[["Process"], Ran] = lambda _: Ran(events.Image())
+    """Makes `ran`. Holds no reference to the process: a cycle would wait for the collector."""
     executable: bytes = b""
     session: Session | None = None
     """The audit session it belongs to, through everything; None outside any."""
@@ -40,29 +41,30 @@ class Process:
     maintenance: bool = False
     program: bytes = b""
     """What a person would call it: the script, or the executable."""
-    ancestors: tuple[events.Ancestor, ...] = ()
-    """Above `image`, nearest first."""
-    above: tuple[events.Image, tuple[events.Ancestor, ...]] | None = None
-    """(image, what stands above children that were forked while it ran)."""
+    above: Line | None = None
+    """What stands above `image`."""
+    below: Line | None = None
+    """What stands above children forked by `image`, once there was one."""
     ended_ns: int = 0
     executed: bool = False
     """False for a fork that still runs its parent's program."""
-    candidates: list[events.Image] = field(default_factory=list)
-    """Images it ran within the current tick, when it ran several."""
+    candidates: list[Ran] = field(default_factory=list)
+    """What it ran within the current tick, when it ran several."""
     candidates_tick: int = -1
     predecessor: "Process | None" = None
     """Who had this pid before, while that one can still be named."""
 
     @property
+    def ran(self) -> Ran:
+        """The program it runs, with who stands behind it, and what above."""
+        if self.known_ran is None:
+            self.known_ran = self.make_ran(self)
+        return self.known_ran
+
+    @property
     def image(self) -> events.Image:
         """The program it runs, with who stands behind it."""
-        if self.known_image is None:
-            self.known_image = self.make_image(self)
-        return self.known_image
-
-    @image.setter
-    def image(self, image: events.Image) -> None:
-        self.known_image = image
+        return self.ran.image
 
 
 class Processes:
@@ -123,7 +125,7 @@ class Processes:
 
     def _retire(self, process: Process, boot_ns: int) -> None:
         process.ended_ns = boot_ns
-        process.above = None
+        process.below = None
         self._living.pop(process.pid, None)
         if (siblings := self._children.get(process.parent_pid)) is not None:
             siblings.discard(process.pid)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from agent import audit_events
 from agent.accounts import Accounts
 from agent.inferences import Inferences
+from agent.lines import Ran
 from agent.names import UserNames
 from agent.output import Output
 from agent.packages import Packages
@@ -89,8 +90,8 @@ class Translator:
                 self._changed(made, now)
         for socket in sorted_records.sockets:
             self._socket(socket, now)
-        for ended, image in exits:
-            self._exited(ended, image, now)
+        for ended, ran in exits:
+            self._exited(ended, ran, now)
         self._audit(sorted_records.audit, now)
         for loss in sorted_records.losses:
             self._lost(loss)
@@ -98,10 +99,10 @@ class Translator:
 
     def _processes(
         self, records: list[ProcessRecord], now: int
-    ) -> tuple[list[str], list[tuple[ProcessRecord, events.Image]]]:
+    ) -> tuple[list[str], list[tuple[ProcessRecord, Ran]]]:
         """Follow processes; return images that are over, and ends to be told of."""
         closed: list[str] = []
-        exits: list[tuple[ProcessRecord, events.Image]] = []
+        exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
             if record.kind == "fork":
                 self._identifier.fork(record)
@@ -113,16 +114,16 @@ class Translator:
 
     def _executed(self, record: ProcessRecord, now: int, closed: list[str]) -> None:
         known = self._identifier.processes.get(record.pid)
-        if known is not None and known.known_image is not None:
-            closed.append(known.known_image.exec_id)
+        if known is not None and known.known_ran is not None:
+            closed.append(known.known_ran.image.exec_id)
         process = self._identifier.exec(record)
         if process.session is not None:
             self._look_for_address(process, process.session, record.boot_ns)
-        image = process.image
+        ran = process.ran
         event = self._event(record.boot_ns, exact=record.exact)
         event.exec.requested_path = record.requested_path
-        urgent = is_urgent(image.provenance, process.program)
-        self._output.add(Made(image, event, urgent, "exec"), now)
+        urgent = is_urgent(ran.image.provenance, process.program)
+        self._output.add(Made(ran, event, urgent, "exec"), now)
         if not self.audited and (use := self._inferences.of_exec(process, event.event_time)):
             self._output.add(use, now)
 
@@ -130,13 +131,13 @@ class Translator:
         self,
         record: ProcessRecord,
         closed: list[str],
-        exits: list[tuple[ProcessRecord, events.Image]],
+        exits: list[tuple[ProcessRecord, Ran]],
     ) -> None:
         gone = self._identifier.exit(record)
-        if gone is not None and gone.known_image is not None:
-            closed.append(gone.known_image.exec_id)
+        if gone is not None and gone.known_ran is not None:
+            closed.append(gone.known_ran.image.exec_id)
             if gone.executed:
-                exits.append((record, gone.image))
+                exits.append((record, gone.known_ran))
 
     def _look_for_address(self, process: Process, session: Session, boot_ns: int) -> None:
         """Ask a session's first programs where it came from: sshd tells them."""
@@ -151,7 +152,7 @@ class Translator:
             self._identifier.book.address_known(session.session_id, address, boot_ns)
             self._identifier.images.refresh(process)
 
-    def _exited(self, record: ProcessRecord, image: events.Image, now: int) -> None:
+    def _exited(self, record: ProcessRecord, ran: Ran, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
         status, told = record.exit_status, event.exit
         if status == UNKNOWN_STATUS:
@@ -161,8 +162,8 @@ class Translator:
         else:
             told.code = status >> 8 & 0xFF
         told.lifetime_ms = (record.boot_ns - record.start_ns) // 1_000_000
-        self._output.add(Made(image, event, urgent=False, kind="exit"), now)
-        for made in self._inferences.of_exit(record, image, event.event_time):
+        self._output.add(Made(ran, event, urgent=False, kind="exit"), now)
+        for made in self._inferences.of_exit(record, ran, event.event_time):
             self._output.add(made, now)
 
     def _file(self, record: FileRecord, now: int) -> None:
@@ -184,7 +185,7 @@ class Translator:
             record,
             self._identifier.images.refresh(process),
             events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
-            tuple(each.exec_id for each in several),
+            tuple(each.image.exec_id for each in several),
             now,
         )
 
@@ -195,14 +196,14 @@ class Translator:
             record,
             found[0] if found else None,
             events.ATTRIBUTION_INFERRED if found else events.ATTRIBUTION_UNKNOWN,
-            tuple(each.exec_id for each in found),
+            tuple(each.image.exec_id for each in found),
             now,
         )
 
     def _collect(
         self,
         record: FileRecord,
-        image: events.Image | None,
+        ran: Ran | None,
         attribution: "events.Attribution.ValueType",
         candidates: tuple[str, ...],
         now: int,
@@ -212,7 +213,7 @@ class Translator:
             entry = self.watch_list.entry_for(record.previous_path)
         made = self._files.add(
             record,
-            image,
+            ran,
             record.boot_ns + self._output.offset_ns,
             attribution=attribution,
             candidates=candidates,
@@ -235,7 +236,7 @@ class Translator:
                     attribution=made.event.attribution if alone else events.ATTRIBUTION_INFERRED,
                     account_change=change,
                 )
-                self._output.add(Made(made.image, event, urgent=True), now)
+                self._output.add(Made(made.ran, event, urgent=True), now)
 
     def _socket(self, record: SocketRecord, now: int) -> None:
         if record.pid == self._own_pid:  # shipping must not cause what it ships
@@ -255,8 +256,8 @@ class Translator:
             event.listen.protocol = protocol
             event.listen.local_address = record.local_address
             event.listen.local_port = record.local_port
-        image = self._identifier.images.refresh(process) if process is not None else None
-        self._output.add(Made(image, event), now)
+        ran = self._identifier.images.refresh(process) if process is not None else None
+        self._output.add(Made(ran, event), now)
 
     def _audit(self, records: list[AuditRecord], now: int) -> None:
         targets = audit_events.targets_of(records)
@@ -271,8 +272,8 @@ class Translator:
         for news in self._identifier.book.news(now):
             self._output.add(told_session(news, self._names, self._output.offset_ns), now)
         for change in self._identifier.book.take_login_changes():
-            image = self._identifier.images.refresh(change.process)
-            self._output.add(told_login_change(change, image, self._output.offset_ns), now)
+            ran = self._identifier.images.refresh(change.process)
+            self._output.add(told_login_change(change, ran, self._output.offset_ns), now)
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()

@@ -35,6 +35,10 @@ PROGRAMS = [
     for name in ["bash", "sh", "sed", "awk", "grep", "cat", "ls", "id", "date", "curl"]
 ]
 PATHS = [f"/var/log/{n}.log" for n in range(40)] + [f"/srv/www/cache/{n:04}" for n in range(400)]
+ANCESTORS = [
+    events.Ancestor(exec_id=f"b00t:1:1:{n}", pid=n, executable=b"/usr/sbin/init", above=n)
+    for n in range(3)
+]
 RARE = {"user": "mallory", "path": "/etc/passwd", "program": "/usr/sbin/useradd"}
 RARE_SESSION = 4242
 
@@ -64,10 +68,7 @@ def _image(rng: random.Random) -> events.Image:
         user=rng.choice(USERS),
         service=rng.choice(SERVICES),
         provenance=events.PROVENANCE_SERVICE,
-        ancestors=[
-            events.Ancestor(exec_id=f"b00t:1:1:{n}", pid=n, executable=b"/usr/sbin/init")
-            for n in range(3)
-        ],
+        ancestor=len(ANCESTORS),
     )
     if rng.random() < 0.05:
         image.login_user = rng.choice(USERS[-20:])
@@ -78,7 +79,8 @@ def _image(rng: random.Random) -> events.Image:
 
 def template(rng: random.Random, size: int, *, rare: bool = False) -> events.EventBatch:
     """A batch of `size` events within SPAN_S seconds from 0."""
-    body = events.EventBatch(images=[_image(rng) for _ in range(max(size // 3, 2))])
+    images = [_image(rng) for _ in range(max(size // 3, 2))]
+    body = events.EventBatch(images=images, ancestors=ANCESTORS)
     for number in range(size):
         event = body.events.add(actor=rng.randrange(len(body.images)), attribution=1)
         event.event_time.nanos = 0
@@ -95,7 +97,7 @@ def template(rng: random.Random, size: int, *, rare: bool = False) -> events.Eve
             event.connect.remote_address = f"10.0.0.{rng.randrange(250)}"
             event.connect.remote_port = 443
     if rare:
-        image = body.images.add(
+        body.images.add(
             exec_id="b00t:77:77:77",
             executable=RARE["program"].encode(),
             user="root",
@@ -104,7 +106,6 @@ def template(rng: random.Random, size: int, *, rare: bool = False) -> events.Eve
             service="rescue.service",
             arguments=[RARE["program"].encode(), b"--system", b"Wolf-in-clothing"],
         )
-        del image.ancestors[:]
         event = body.events[-1]
         event.actor = len(body.images) - 1
         event.file_change.changes.add(path=RARE["path"].encode(), operation=2)

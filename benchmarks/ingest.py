@@ -20,6 +20,7 @@ from benchmarks.results import Result
 from benchmarks.senders import Sender, request_of
 from chassis import clock
 from delivery.checks import Limits, check
+from evidence.lineage import Lineage, copied
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from services.store.repository import batches as repository
@@ -106,7 +107,10 @@ def _documents(bodies: Sequence[Body]) -> list[RawBSONDocument]:
     found = []
     for place, body in enumerate(bodies):
         batch = events.EventBatch.FromString(body.raw)
+        lineage = Lineage(batch)
         images = [MessageToDict(image) for image in batch.images]
+        for image, document in zip(batch.images, images, strict=True):
+            document["ancestors"] = [MessageToDict(copied(a)) for a in lineage.above(image)]
         for event in batch.events:
             document = MessageToDict(event)
             kind = event.WhichOneof("kind") or ""

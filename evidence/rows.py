@@ -1,7 +1,8 @@
 """One event as one flat row: what every export says, in one order, whatever the format.
 
-A row has four parts: the event, what of its image is new with each process, what many images share,
-and what the whole batch shares. Formats that are in a hurry render the last two once.
+A row has five parts: the event, what of its image is new with each process, what many images share,
+what stands above the image, and what the whole batch shares. Formats that are in a hurry render the
+last three once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from chassis.text import show
 from evidence import naming
 from evidence.kinds import Row, event_fields, moment
+from evidence.lineage import Lineage
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
@@ -65,15 +67,21 @@ IMAGE_FIELDS: tuple[Field, ...] = (
     ("package", "str", "package that owns the program"),
     ("maintenance", "bool", "it ran for a package manager"),
     ("argumentsCut", "bool", "the command line is not whole"),
-    ("ancestors", "strs", "programs above it, nearest first"),
 )
+ABOVE_FIELDS: tuple[Field, ...] = (("ancestors", "strs", "programs above it, nearest first"),)
 BATCH_FIELDS: tuple[Field, ...] = (
     ("hostname", "str", "host it happened on"),
     ("hostID", "str", "identifies the host"),
     ("herd", "str", "herd of the host"),
     ("origin", "str", "live or imported"),
 )
-EVENT: tuple[Field, ...] = (*EVENT_FIELDS, *PROCESS_FIELDS, *IMAGE_FIELDS, *BATCH_FIELDS)
+EVENT: tuple[Field, ...] = (
+    *EVENT_FIELDS,
+    *PROCESS_FIELDS,
+    *IMAGE_FIELDS,
+    *ABOVE_FIELDS,
+    *BATCH_FIELDS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +104,14 @@ def event_id(batch_id: str, place: int) -> str:
 def rows(batch: Batch, places: Iterable[int]) -> Iterator[Row]:
     """Yield the events at `places` as rows; what is empty is left out."""
     whole = batch_fields(batch)
+    lineage = Lineage(batch.body)
     images: dict[int, Row] = {}
     for place in places:
         event = batch.body.events[place]
         actor = actor_of(event, batch.body)
         if actor not in images:
-            images[actor] = image_row(batch.body.images[actor]) if actor >= 0 else {}
+            image = batch.body.images[actor] if actor >= 0 else None
+            images[actor] = image_row(image, lineage) if image is not None else {}
         kind = event.WhichOneof("kind") or ""
         yield {
             "id": event_id(batch.batch_id, place),
@@ -121,9 +131,10 @@ def actor_of(event: events.Event, body: events.EventBatch) -> int:
     return actor if 0 <= actor < len(body.images) else -1
 
 
-def image_row(image: events.Image) -> Row:
-    """Return what a row says of an image."""
-    return {**process_fields(image), **image_fields(image)}
+def image_row(image: events.Image, lineage: Lineage) -> Row:
+    """Return what a row says of an image of the body of `lineage`."""
+    above = above_fields(lineage, image.ancestor)
+    return {**process_fields(image), **image_fields(image), **above}
 
 
 def batch_fields(batch: Batch) -> Row:
@@ -155,7 +166,7 @@ def process_fields(image: events.Image) -> Row:
 
 
 def image_fields(image: events.Image) -> Row:
-    """Return what many images share."""
+    """Return what many images share, but for what stands above them."""
     row = {
         "user": show(image.login_user or image.user),
         "effectiveUser": show(image.user),
@@ -176,6 +187,11 @@ def image_fields(image: events.Image) -> Row:
         "package": show(image.package),
         "maintenance": image.maintenance or None,
         "argumentsCut": image.arguments_cut or None,
-        "ancestors": [show(ancestor.executable) for ancestor in image.ancestors],
     }
-    return {name: value for name, value in row.items() if value not in ("", None, [])}
+    return {name: value for name, value in row.items() if value not in ("", None)}
+
+
+def above_fields(lineage: Lineage, place: int) -> Row:
+    """Return what is said of what stands above an image whose `ancestor` is `place`."""
+    above = lineage.executables(place)
+    return {"ancestors": above} if above else {}

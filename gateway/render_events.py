@@ -5,6 +5,7 @@ from typing import Any
 
 from chassis.text import show
 from evidence import rows, wording
+from evidence.lineage import Lineage, put_above
 from gateway import render, render_hosts
 from gateway.render import moment
 from nightherd.event.v1 import delivery_pb2 as delivery
@@ -19,6 +20,7 @@ def event(record: pb.EventRecord) -> dict[str, Any]:
     body.events[0].ClearField("actor")
     if record.HasField("image"):
         body.images.append(record.image)
+        put_above(body, body.images[0], record.ancestors)
         body.events[0].actor = 0
     batch = rows.Batch(record.batch_id, header, record.hostname, body)
     (row,) = rows.rows(batch, [0])
@@ -77,7 +79,9 @@ def entry(found: pb.GetTimelineResponse.Entry) -> dict[str, Any]:
 
 def node(found: pb.GetProcessTreeResponse.Node) -> dict[str, Any]:
     """One process with one program."""
-    image = rows.image_row(found.image)
+    body = events.EventBatch(images=[found.image])
+    put_above(body, body.images[0], found.ancestors)
+    image = rows.image_row(body.images[0], Lineage(body))
     said = {
         "relation": found.relation,
         **image,

@@ -5,11 +5,13 @@ Import as `from tests.builders import …` (the checkout's root is on the path).
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis import clock
+from evidence.lineage import put_above
 from evidence.terms import index_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -80,6 +82,18 @@ def a_person(
     return an_image(executable, arguments, **values)
 
 
+class Below(NamedTuple):
+    """An image and what stands above it, nearest first."""
+
+    image: events.Image
+    ancestors: Sequence[events.Ancestor]
+
+
+def below(image: events.Image, *ancestors: events.Ancestor) -> Below:
+    """An image with what stands above it, for `a_body`."""
+    return Below(image, ancestors)
+
+
 def an_event(actor: int | None = 0, time_ns: int = T0, **kind) -> events.Event:
     """An event; name its kind: `an_event(exec=events.Exec())`."""
     event = events.Event(
@@ -101,14 +115,16 @@ def changes(
     )
 
 
-def a_body(*items: tuple[events.Image, events.Event]) -> events.EventBatch:
+def a_body(*items: tuple[events.Image | Below, events.Event]) -> events.EventBatch:
     """A body out of (image, event) pairs; equal images are shared and actors are set."""
     body = events.EventBatch()
     places: dict[str, int] = {}
-    for image, event in items or ((an_image(), an_event()),):
+    for who, event in items or ((an_image(), an_event()),):
+        image, ancestors = who if isinstance(who, Below) else (who, ())
         if image.exec_id not in places:
             places[image.exec_id] = len(body.images)
             body.images.append(image)
+            put_above(body, body.images[-1], ancestors)
         copy = body.events.add()
         copy.CopyFrom(event)
         copy.actor = places[image.exec_id]

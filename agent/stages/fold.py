@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from agent.lines import Ran
 from agent.sensors.records import FileRecord
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
@@ -28,7 +29,7 @@ _OPERATIONS = {
 class Made:
     """An event on its way to the seal."""
 
-    image: events.Image | None
+    ran: Ran | None
     event: events.Event
     urgent: bool = False
     kind: str = ""
@@ -39,12 +40,17 @@ class Made:
         if not self.kind:
             self.kind = self.event.WhichOneof("kind") or ""
 
+    @property
+    def image(self) -> events.Image | None:
+        """Who did it."""
+        return self.ran.image if self.ran is not None else None
+
 
 @dataclass(slots=True)
 class _Open:
     """Changes of one image that are being collected."""
 
-    image: events.Image | None
+    ran: Ran | None
     first_wall_ns: int
     last_wall_ns: int
     first_boot_ns: int
@@ -74,7 +80,7 @@ class FileChanges:
     def add(
         self,
         record: FileRecord,
-        image: events.Image | None,
+        ran: Ran | None,
         wall_ns: int,
         *,
         attribution: "events.Attribution.ValueType",
@@ -82,11 +88,11 @@ class FileChanges:
         urgent: bool,
     ) -> Made | None:
         """Add one change; return an event when the image's collection became full."""
-        key = (image.exec_id if image is not None else "", attribution)
+        key = (ran.image.exec_id if ran is not None else "", attribution)
         found = self._open.get(key)
         if found is None:
             found = self._open[key] = _Open(
-                image, wall_ns, wall_ns, record.boot_ns, attribution, candidates
+                ran, wall_ns, wall_ns, record.boot_ns, attribution, candidates
             )
         change = (record.operation, record.path, record.previous_path, record.directory)
         count, told = found.changes.get(change, (0, record))
@@ -141,7 +147,7 @@ def _close(found: _Open) -> Made:
     )
     if found.last_wall_ns != found.first_wall_ns:
         event.last_event_time.CopyFrom(clock.to_timestamp(found.last_wall_ns))
-    return Made(found.image, event, found.urgent)
+    return Made(found.ran, event, found.urgent)
 
 
 class Repeats:
@@ -181,7 +187,7 @@ class Repeats:
         else:
             content = getattr(event, kind).SerializeToString(deterministic=True)
         return (
-            made.image.exec_id if made.image is not None else "",
+            made.ran.image.exec_id if made.ran is not None else "",
             kind.encode() + b"\0" + content,
         )
 

@@ -1,8 +1,8 @@
 """Who may have changed a file when the source does not say: who ran at that time."""
 
+from agent.lines import Ran
 from agent.processes import Processes
 from agent.sensors.records import FileRecord
-from nightherd.event.v1 import event_pb2 as events
 
 WINDOW_NS = 2_500_000_000
 WAIT_NS = 1_200_000_000
@@ -10,7 +10,7 @@ WAIT_NS = 1_200_000_000
 MOST_CANDIDATES = 16
 
 
-def candidates(processes: Processes, record: FileRecord, own_pid: int) -> list[events.Image]:
+def candidates(processes: Processes, record: FileRecord, own_pid: int) -> list[Ran]:
     """Return images that began shortly before the change, the likeliest first; may be empty.
 
     A program with the changed file among its arguments is likelier than one that merely ran.
@@ -28,4 +28,4 @@ def candidates(processes: Processes, record: FileRecord, own_pid: int) -> list[e
         ),
         reverse=True,
     )
-    return [process.image for process in found[:MOST_CANDIDATES]]
+    return [process.ran for process in found[:MOST_CANDIDATES]]

@@ -6,17 +6,15 @@ docs/architecture.md and the proto comments for what each field means.
 
 from functools import partial
 
+from agent.lines import Line, Ran, below
 from agent.names import Names
 from agent.processes import Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import maintenance, services
-from agent.stages.images import TICK_NS, Images, ancestor_of
+from agent.stages.images import TICK_NS, Images
 from agent.stages.scripts import script_of
 from agent.stages.session_book import SessionBook
 from agent.stages.sessions import SCHEDULED, USER_MANAGER
-from nightherd.event.v1 import event_pb2 as events
-
-MOST_ANCESTORS = 16
 
 
 class Identifier:
@@ -74,7 +72,7 @@ class Identifier:
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
         # Of a mere fork nobody asked about, only its id may matter.
-        before = process.image if process.executed or not process.ancestors else None
+        before = process.ran if process.executed or process.above is None else None
         opener = process
         process.parent_pid = record.ppid
         process.terminal = record.terminal
@@ -82,22 +80,23 @@ class Identifier:
         process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
         if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
-        if before is not None and before.executable and process.executed:
-            process.ancestors = (ancestor_of(before), *process.ancestors)[:MOST_ANCESTORS]
+        if before is not None and before.image.executable and process.executed:
+            process.above = _below(process)
+        process.below = None
         script = script_of(
             record.executable, record.arguments, record.requested_path, record.working_directory
         )
         process.program = script or record.executable
         self._note_maintenance(process, record)
         self._name_service(process, rooted=self._heads_itself(process))
-        process.image = self.images.of_exec(
-            process, record, script, before.exec_id if before is not None else ""
+        process.known_ran = self.images.of_exec(
+            process, record, script, before.image.exec_id if before is not None else ""
         )
         if process.candidates_tick != self._tick:
             # What it ran until now may have done what this tick's file events tell.
             process.candidates = [before] if before is not None and process.executed else []
             process.candidates_tick = self._tick
-        process.candidates.append(process.image)
+        process.candidates.append(process.known_ran)
         process.executed, process.executable = True, record.executable
         return process
 
@@ -111,13 +110,13 @@ class Identifier:
         self.book.end(process, record.boot_ns)
         return process
 
-    def images_this_tick(self, process: Process) -> list[events.Image]:
+    def images_this_tick(self, process: Process) -> list[Ran]:
         """Return what ran with a process's pid within this tick, when it is more than one image."""
         now = process.candidates_tick == self._tick
         before = process.predecessor
         if before is not None and before.ended_ns > self._since_ns:
-            ran = before.candidates if before.candidates_tick == self._tick else [before.image]
-            return [*ran, *(process.candidates if now else [process.image])]
+            ran = before.candidates if before.candidates_tick == self._tick else [before.ran]
+            return [*ran, *(process.candidates if now else [process.ran])]
         return process.candidates if now and len(process.candidates) > 1 else []
 
     # -- identity --------------------------------------------------------------------------------
@@ -141,9 +140,9 @@ class Identifier:
             process.kernel_login = parent.kernel_login
             process.executable = parent.executable
             if parent.executable:
-                process.ancestors = _above(parent)
+                process.above = _below(parent)
         above = parent.image if parent is not None else None
-        process.make_image = partial(
+        process.make_ran = partial(
             self.images.of_fork,
             record=record,
             above=above,
@@ -231,17 +230,18 @@ class Identifier:
             process.program = named if named.startswith(b"/") else b""
         orphan = record.ppid == 1 and not record.terminal
         self._name_service(process, rooted=orphan and record.session_leader == record.pid)
-        process.image = self.images.of_exec(process, record, script, process.image.parent_exec_id)
+        process.known_ran = self.images.of_exec(
+            process, record, script, process.image.parent_exec_id
+        )
         process.executed, process.executable = True, record.executable
         self.processes.add(process)
 
 
-def _above(parent: Process) -> tuple[events.Ancestor, ...]:
+def _below(parent: Process) -> Line:
     """Return what stands above a child of `parent`; made once for all its children."""
-    image = parent.image
-    if parent.above is None or parent.above[0] is not image:
-        parent.above = (image, (ancestor_of(image), *parent.ancestors)[:MOST_ANCESTORS])
-    return parent.above[1]
+    if parent.below is None:
+        parent.below = below(parent.ran)
+    return parent.below
 
 
 def _as_service(program: bytes) -> str:

@@ -1,6 +1,7 @@
 """Images: what a process runs, with who stands behind it, as the contract words it."""
 
 from agent.containers import ContainerImages
+from agent.lines import Ran
 from agent.names import Names
 from agent.owners import Owners
 from agent.processes import Process
@@ -16,7 +17,6 @@ TICK_NS = 10_000_000
 MOST_ARGUMENT_BYTES = 4096
 LEAST_ARGUMENT_BYTES = 512
 """A receiver that takes less is not heeded: what it asks for must not blind the others."""
-MOST_COMMAND_BYTES = 512
 MOST_BEHIND = 1000
 
 
@@ -31,10 +31,9 @@ class Images:
         self.wall_minus_boot_ns = 0
         self.now_ns = 0
         self._most_argument_bytes = MOST_ARGUMENT_BYTES
-        # What stands behind the children of one parent is the same, and long: it is made once, and
-        # read from bytes for each, which costs a quarter of building it. The key holds the id of
-        # the ancestors, so the value keeps them.
-        self._behind: dict[tuple[object, ...], tuple[bytes, tuple[events.Ancestor, ...]]] = {}
+        # Who stands behind images is often the same: it is made once, and read from bytes for
+        # each, which costs a quarter of building it.
+        self._behind: dict[tuple[object, ...], bytes] = {}
 
     def limit(self, arguments_size_bytes: int) -> None:
         """Say no more arguments than a receiver takes; 0: it did not say."""
@@ -48,7 +47,7 @@ class Images:
         record: ProcessRecord,
         above: events.Image | None,
         offset_ns: int,
-    ) -> events.Image:
+    ) -> Ran:
         """Return the image of a process that still runs its parent's program, `above`."""
         image = self._stood_behind(process, record)
         _set_time(image, record.boot_ns + offset_ns)
@@ -60,16 +59,15 @@ class Images:
             image.working_directory = above.working_directory
             image.script = above.script
             image.package = above.package
-        return image
+        return Ran(image, process.above)
 
-    def of_exec(
-        self, process: Process, record: ProcessRecord, script: bytes, before: str
-    ) -> events.Image:
+    def of_exec(self, process: Process, record: ProcessRecord, script: bytes, before: str) -> Ran:
         """Return the image of a program that was executed; `before` is what ran until then."""
         arguments, cut = _bounded(redact(record.arguments), self._most_argument_bytes)
         image = self._stood_behind(process, record)
         _set_time(image, record.boot_ns + self.wall_minus_boot_ns)
-        image.parent_exec_id = process.ancestors[0].exec_id if process.ancestors else before
+        above = process.above
+        image.parent_exec_id = above.ancestor.exec_id if above is not None else before
         image.executable = record.executable
         image.arguments.extend(arguments)
         if cut or record.arguments_cut:
@@ -79,7 +77,7 @@ class Images:
             image.script = script
         if not image.container_id:  # its files are not this host's packages'
             image.package = self.owners.owner(record.executable)
-        return image
+        return Ran(image, above)
 
     def _stood_behind(self, process: Process, record: ProcessRecord) -> events.Image:
         """Return an image that says who it is and who stands behind it: all but the program."""
@@ -91,7 +89,6 @@ class Images:
         )
         effective = record.effective_user_id
         key = (
-            id(process.ancestors),
             record.user_id,
             effective,
             self._names[effective],
@@ -110,8 +107,8 @@ class Images:
             if len(self._behind) >= MOST_BEHIND:
                 self._behind.clear()
             behind = self._behind_anew(process, record, provenance, place)
-            known = self._behind[key] = (behind.SerializeToString(), process.ancestors)
-        image = events.Image.FromString(known[0])
+            known = self._behind[key] = behind.SerializeToString()
+        image = events.Image.FromString(known)
         image.exec_id = self._exec_id(record.pid, record.start_ns, record.boot_ns)
         image.pid = record.pid
         image.ppid = record.ppid
@@ -137,7 +134,6 @@ class Images:
             cgroup=process.cgroup,
             container_id=place.container_id,
             maintenance=process.maintenance,
-            ancestors=process.ancestors,
         )
         if process.login_user_id is not None:
             image.login_user_id = process.login_user_id
@@ -148,9 +144,10 @@ class Images:
             image.source_address = session.source_address
         return image
 
-    def refresh(self, process: Process) -> events.Image:
-        """Return the process's image with what became true since (DETACHED, address)."""
-        image = process.image
+    def refresh(self, process: Process) -> Ran:
+        """Return what the process ran with what became true since (DETACHED, address)."""
+        ran = process.ran
+        image = ran.image
         place = services.place_of(process.cgroup)
         provenance = provenance_of(
             process.session,
@@ -180,8 +177,8 @@ class Images:
             fresh.container_image = from_image or image.container_image
             if process.session is not None:
                 fresh.source_address = process.session.source_address
-            process.image = fresh
-        return process.image
+            ran = process.known_ran = Ran(fresh, ran.above)
+        return ran
 
     def _exec_id(self, pid: int, start_ns: int, boot_ns: int) -> str:
         return f"{self._boot_id}:{pid}:{start_ns // TICK_NS}:{boot_ns}"
@@ -190,17 +187,6 @@ class Images:
 def _set_time(image: events.Image, wall_ns: int) -> None:
     time = image.start_time
     time.seconds, time.nanos = divmod(wall_ns, clock.NS)
-
-
-def ancestor_of(image: events.Image) -> events.Ancestor:
-    """Return `image` as it stands above others, short."""
-    return events.Ancestor(
-        exec_id=image.exec_id,
-        pid=image.pid,
-        executable=image.executable,
-        script=image.script,
-        command=b" ".join(image.arguments)[:MOST_COMMAND_BYTES],
-    )
 
 
 def _bounded(arguments: list[bytes], most: int) -> tuple[list[bytes], bool]:

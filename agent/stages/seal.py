@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.lines import Ran
 from agent.stages.fold import Made, Repeats
 from agent.stages.redact import rules
+from agent.stages.table import Table
+from agent.stages.wire_format import key, varint
 from chassis import clock
 from evidence.terms import Actor, Terms, index_of
 from nightherd.event.v1 import delivery_pb2 as delivery
@@ -20,6 +23,10 @@ MOST_BYTES = 256 << 10
 LEAST_BYTES = 4 << 10
 """A receiver that takes less is not heeded: every event would be a batch."""
 BODY_FORMAT = 1
+_IMAGE = key(events.EventBatch.IMAGES_FIELD_NUMBER)
+_EVENT = key(events.EventBatch.EVENTS_FIELD_NUMBER)
+_ANCESTOR = key(events.EventBatch.ANCESTORS_FIELD_NUMBER)
+_ABOVE = key(events.Image.ANCESTOR_FIELD_NUMBER, delimited=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,7 @@ class Collector:
     def _begin(self) -> None:
         self._images: list[bytes] = []
         self._places: dict[str, tuple[int, events.Image, Actor]] = {}
+        self._table = Table()
         self._events: list[bytes | tuple[events.Event, Actor | None]] = []
         self._repeats.clear()
         self._terms = Terms()
@@ -124,7 +132,7 @@ class Collector:
         return len(self._events)
 
     def add(self, made: Made, boot_ns: int) -> bool:
-        """Add one event; an image counts once. Says whether it is full now."""
+        """Add one event; an image and an ancestor count once. Says whether it is full now."""
         event, kind = made.event, made.kind
         repeats = kind in Repeats.FOLDED
         if repeats and self._repeats.fold(made):
@@ -134,8 +142,8 @@ class Collector:
         if made.urgent:
             self._due_ns = min(self._due_ns, boot_ns + URGENT_NS)
         actor: Actor | None = None
-        if made.image is not None:
-            event.actor, _, actor = self._place(made.image)
+        if made.ran is not None:
+            event.actor, _, actor = self._place(made.ran)
         if repeats:
             self._repeats.keep(made, event)
             self._events.append((event, actor))
@@ -152,13 +160,16 @@ class Collector:
         if body_size_bytes > 0:
             self._most_bytes = min(self._most_bytes, max(body_size_bytes // 2, LEAST_BYTES))
 
-    def _place(self, image: events.Image) -> tuple[int, events.Image, Actor]:
+    def _place(self, ran: Ran) -> tuple[int, events.Image, Actor]:
+        image, above = ran
         found = self._places.get(image.exec_id)
         # The same image said with more (address, DETACHED) is a further entry: events before keep
         # what was known then.
         if found is not None and (found[1] is image or found[1] == image):
             return found
         content = image.SerializeToString()
+        if above is not None:
+            content += _ABOVE + varint(self._table.place(above))
         place = (len(self._images), image, Terms.actor(image))
         self._images.append(content)
         self._places[image.exec_id] = place
@@ -168,7 +179,8 @@ class Collector:
     @property
     def full(self) -> bool:
         """Whether nothing more should be added before it is sealed."""
-        return self._bytes >= self._most_bytes or len(self._events) >= MOST_EVENTS
+        size = self._bytes + self._table.size_bytes
+        return size >= self._most_bytes or len(self._events) >= MOST_EVENTS
 
     def due(self, boot_ns: int) -> bool:
         """Whether what is collected should be sealed now."""
@@ -178,7 +190,7 @@ class Collector:
         """Return what is collected and begin anew."""
         parts: list[bytes] = []
         for image in self._images:
-            parts += (_IMAGE, _LENGTHS.get(len(image)) or _length(len(image)), image)
+            parts += (_IMAGE, varint(len(image)), image)
         for entry in self._events:
             if isinstance(entry, bytes):
                 content = entry
@@ -187,7 +199,9 @@ class Collector:
                 kind = event.WhichOneof("kind") or ""
                 self._terms.event(event, kind, self._span.add(event), actor)
                 content = event.SerializeToString()
-            parts += (_EVENT, _LENGTHS.get(len(content)) or _length(len(content)), content)
+            parts += (_EVENT, varint(len(content)), content)
+        for ancestor in self._table.entries:
+            parts += (_ANCESTOR, varint(len(ancestor)), ancestor)
         body = Body(
             b"".join(parts),
             len(self._events),
@@ -197,28 +211,6 @@ class Collector:
         )
         self._begin()
         return body
-
-
-def _field(number: int) -> bytes:
-    """Return the key of a length-delimited field (protobuf wire format)."""
-    return bytes([number << 3 | 2])
-
-
-_IMAGE = _field(events.EventBatch.IMAGES_FIELD_NUMBER)
-_EVENT = _field(events.EventBatch.EVENTS_FIELD_NUMBER)
-
-
-def _length(number: int) -> bytes:
-    """Return a base-128 varint (protobuf wire format)."""
-    out = bytearray()
-    while number > 0x7F:  # noqa: PLR2004
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_LENGTHS = {number: _length(number) for number in range(4096)}
 
 
 class Sealer:

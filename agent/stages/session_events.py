@@ -1,5 +1,6 @@
 """News of the session book, as events."""
 
+from agent.lines import Ran
 from agent.names import Names
 from agent.processes import Process
 from agent.sensors.records import UNSET_ID
@@ -31,12 +32,12 @@ def told_session(
         start.preexisting = session.preexisting
         if process is not None:
             start.provenance = process.image.provenance
-    image = process.image if process is not None else None
-    return Made(image, event, urgent=not session.preexisting)
+    ran = process.ran if process is not None else None
+    return Made(ran, event, urgent=not session.preexisting)
 
 
-def told_login_change(change: LoginChange, image: events.Image, offset_ns: int) -> Made:
-    """Return the event of a login uid that the process of `image` wrote."""
+def told_login_change(change: LoginChange, ran: Ran, offset_ns: int) -> Made:
+    """Return the event of a login uid that the process of `ran` wrote."""
     event = events.Event(
         event_time=clock.to_timestamp(change.boot_ns + offset_ns),
         attribution=events.ATTRIBUTION_EXACT,
@@ -48,4 +49,4 @@ def told_login_change(change: LoginChange, image: events.Image, offset_ns: int) 
         told.login_user_id = change.now[0]
     if change.now[1] != UNSET_ID:
         told.session_id = change.now[1]
-    return Made(image, event, urgent=True)
+    return Made(ran, event, urgent=True)

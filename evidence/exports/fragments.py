@@ -1,6 +1,6 @@
 """Parts of rows that repeat, rendered once: formats in a hurry are made of these.
 
-Both are mappings that fill themselves: one look-up is what each event costs.
+They are mappings that fill themselves: one look-up is what each event costs.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,10 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from evidence.kinds import moment
+from evidence.kinds import Row, moment
+from evidence.lineage import Lineage
+from evidence.rows import above_fields
+from nightherd.event.v1 import event_pb2 as events
 
 Some = TypeVar("Some", bound=Message)
 
@@ -75,4 +78,24 @@ class Shared(dict[bytes, bytes], Generic[Some]):
             self.clear()
             self._size = len(key) + len(found)
         self[key] = found
+        return found
+
+
+class Above(dict[int, bytes]):
+    """`Image.ancestor` of the images of one body -> what stands above them, rendered."""
+
+    def __init__(self, body: events.EventBatch, render: Callable[[Row], bytes]) -> None:
+        """Render `rows.above_fields` with `render`."""
+        super().__init__()
+        self._lineage, self._render = Lineage(body), render
+        self._size = 0
+
+    def __missing__(self, place: int) -> bytes:
+        """Render what was not rendered before."""
+        found = self._render(above_fields(self._lineage, place))
+        self._size += len(found)
+        if self._size > MOST_BYTES:
+            self.clear()
+            self._size = len(found)
+        self[place] = found
         return found

@@ -1,12 +1,14 @@
 """Lines made of parts that repeat: what formats in a hurry have in common.
 
 A line is the event's id, its time, what the event says, what is new with each process, what many
-images share and what the whole batch shares, in this order, the last four separated by commas.
+images share, what stands above the image and what the whole batch shares, in this order, the last
+five separated by commas.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 
-from evidence.exports.fragments import Shared, Times
+from evidence.exports.fragments import Above, Shared, Times
+from evidence.kinds import Row
 from evidence.rows import Batch, actor_of
 from nightherd.event.v1 import event_pb2 as events
 
@@ -23,9 +25,13 @@ class Lines:
         event: Callable[[events.Event], bytes],
         process: Callable[[events.Image], bytes],
         image: Callable[[events.Image], bytes],
+        above: Callable[[Row], bytes],
     ) -> None:
-        """Render with these; `behind_time` stands between the time and the event."""
-        self._times, self._process = Times(behind_time), process
+        """Render with these; `behind_time` stands between the time and the event.
+
+        What `above` renders begins with a comma, or is nothing.
+        """
+        self._times, self._process, self._above = Times(behind_time), process, above
         self._events = Shared(events.Event, event)
         self._images = Shared(events.Image, image)
 
@@ -43,13 +49,14 @@ class Lines:
             batch: whose events.
             places: which.
             around: what stands before and behind the place, at the end of the id.
-            last: what the whole batch shares, with the line's end.
-            nobody: what stands behind an event that nobody is known to have caused, likewise.
+            last: what the whole batch shares, with the comma before it and the line's end.
+            nobody: what stands in place of process and image where nobody is known, likewise.
         """
         body = batch.body
         stored, (begin, end) = body.events, around
         seconds, milliseconds, said = self._times.seconds, self._times.milliseconds, self._events
-        actors: dict[int, bytes] = {-1: nobody}
+        above = Above(body, self._above)
+        actors: dict[int, tuple[bytes, int]] = {-1: (nobody, 0)}
         pieces: list[bytes] = []
         # This runs for every event of an export: calls of our own would be a fifth of it.
         for number, place in enumerate(places, start=1):
@@ -61,7 +68,8 @@ class Lines:
             behind = actors.get(actor)
             if behind is None:
                 known = actor_of(event, body) >= 0
-                behind = actors[actor] = self._actor(body.images[actor], last) if known else nobody
+                behind = self._actor(body.images[actor]) if known else (nobody, 0)
+                actors[actor] = behind
             time = event.event_time
             try:
                 second, rest = seconds[time.seconds], milliseconds[time.nanos // 1_000_000]
@@ -70,18 +78,20 @@ class Lines:
             event.ClearField("event_time")
             event.ClearField("actor")
             what = said[event.SerializeToString()]
-            pieces += (begin, b"%d" % place, end, second, rest, what, behind)
+            who, line = behind
+            pieces += (begin, b"%d" % place, end, second, rest, what, who, above[line], last)
             if not number % MOST_LINES:
                 yield b"".join(pieces)
                 pieces.clear()
         yield b"".join(pieces)
 
-    def _actor(self, image: events.Image, last: bytes) -> bytes:
-        process = self._process(image)
+    def _actor(self, image: events.Image) -> tuple[bytes, int]:
+        process, line = self._process(image), image.ancestor
         image.ClearField("exec_id")
         image.ClearField("parent_exec_id")
         image.ClearField("pid")
         image.ClearField("ppid")
         image.ClearField("start_time")
         image.ClearField("arguments")
-        return b",%b,%b,%b" % (process, self._images[image.SerializeToString()], last)
+        image.ClearField("ancestor")
+        return b",%b,%b" % (process, self._images[image.SerializeToString()]), line

@@ -21,13 +21,15 @@ class Ndjson:
     def __init__(self, *, raw: bool = False) -> None:  # noqa: ARG002  (there are no formulas in it)
         """Begin with nothing rendered."""
         self._times = Times()
-        self._lines = Lines(b'","kind":"', _event, self._process, lambda i: _inner(image_fields(i)))
+        self._lines = Lines(
+            b'","kind":"', _event, self._process, lambda i: _inner(image_fields(i)), _behind
+        )
 
     def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
         """Yield the events at `places`, a line each; the body is used up."""
         begin = b'{"id":' + orjson.dumps(event_id(batch.batch_id, 0))[:-2]
-        last = _inner(batch_fields(batch)) + b"}\n"
-        return self._lines.of(batch, places, (begin, b'","time":"'), last, b"," + last)
+        last = b"," + _inner(batch_fields(batch)) + b"}\n"
+        return self._lines.of(batch, places, (begin, b'","time":"'), last, b"")
 
     def _process(self, image: events.Image) -> bytes:
         """Render `rows.process_fields`; the time is known already."""
@@ -60,6 +62,10 @@ class Ndjson:
 def _event(event: events.Event) -> bytes:
     kind = event.WhichOneof("kind") or ""
     return b'%b",%b' % (kind.encode(), _inner(event_fields(event, kind)))
+
+
+def _behind(row: Row) -> bytes:
+    return b"," + _inner(row) if row else b""
 
 
 def _inner(row: Row) -> bytes:

@@ -14,6 +14,7 @@ from evidence.exports.fragments import Times
 from evidence.exports.lines import Lines
 from evidence.kinds import Row, event_fields
 from evidence.rows import (
+    ABOVE_FIELDS,
     BATCH_FIELDS,
     EVENT,
     EVENT_FIELDS,
@@ -31,6 +32,7 @@ _BEYOND_KIND = tuple(name for name, _, _ in EVENT_FIELDS[3:])
 _PLACES = {name: place for place, name in enumerate(_BEYOND_KIND, start=1)}
 _NONE = [""] * len(_PLACES)
 _IMAGE = tuple(name for name, _, _ in IMAGE_FIELDS)
+_ABOVE = tuple(name for name, _, _ in ABOVE_FIELDS)
 _BATCH = tuple(name for name, _, _ in BATCH_FIELDS)
 
 
@@ -45,7 +47,11 @@ class Csv:
         self._text = quoted if raw else _guarded
         self._times = Times()
         self._lines = Lines(
-            b",", self._event, self._process, lambda i: self._cells(image_fields(i), _IMAGE)
+            b",",
+            self._event,
+            self._process,
+            lambda image: self._cells(image_fields(image), _IMAGE),
+            lambda row: b"," + self._cells(row, _ABOVE),
         )
 
     def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
@@ -53,8 +59,8 @@ class Csv:
         begin = self._text(event_id(batch.batch_id, 0)).encode()
         begin = begin[:-2] if begin.endswith(b'"') else begin[:-1]
         end = b'",' if begin.startswith(b'"') else b","
-        last = self._cells(batch_fields(batch), _BATCH) + b"\r\n"
-        nobody = b"," * (len(PROCESS_FIELDS) + len(_IMAGE) + 1) + last
+        last = b"," + self._cells(batch_fields(batch), _BATCH) + b"\r\n"
+        nobody = b"," * (len(PROCESS_FIELDS) + len(_IMAGE))
         return self._lines.of(batch, places, (begin, end), last, nobody)
 
     def _event(self, event: events.Event) -> bytes:

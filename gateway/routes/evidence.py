@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from chassis import clock
 from chassis.text import show
+from evidence.lineage import Lineage, copied
 from gateway import fields, queries, render_hosts, words
 from gateway.auth import reader
 from gateway.peers import CUSTODY_S, DEADLINE_S, STREAM_S, Peers
@@ -134,6 +135,7 @@ async def stream_batches(request: Request) -> Response:
 async def _lines(parts: AsyncIterator[pb.StreamEventsResponse]) -> AsyncIterator[bytes]:
     async for part in parts:
         header = delivery.BatchHeader.FromString(part.header)
+        lineage = Lineage(part.body)
         line = {
             "hostID": header.host_id,
             "chainID": header.chain_id.hex(),
@@ -146,13 +148,22 @@ async def _lines(parts: AsyncIterator[pb.StreamEventsResponse]) -> AsyncIterator
             "origin": words.ORIGINS.get(header.origin, ""),
             "agentVersion": header.agent_version,
             "redactionVersion": header.redaction_version,
-            "images": [_readable(image) for image in part.body.images],
+            "images": [_image(image, lineage) for image in part.body.images],
             "events": [_readable(event) for event in part.body.events],
         }
         yield orjson.dumps(line) + b"\n"
 
 
-def _readable(message: events.Image | events.Event) -> dict[str, Any]:
+def _image(image: events.Image, lineage: Lineage) -> dict[str, Any]:
+    """Return an image with what stands above it, nearest first: it can be read by itself."""
+    document = _readable(image)
+    document.pop("ancestor", None)
+    if above := lineage.above(image):
+        document["ancestors"] = [_readable(copied(ancestor)) for ancestor in above]
+    return document
+
+
+def _readable(message: events.Image | events.Ancestor | events.Event) -> dict[str, Any]:
     """Return a message as JSON, its bytes as readable text instead of base64."""
     document: dict[str, Any] = MessageToDict(message)
     _show_text(message, document)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from behaviour.behaviours import has_model
 from behaviour.model import Model
+from evidence.lineage import Lineage
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -60,8 +61,9 @@ def judge(
     """
     table, policy, herd = rules.table, rules.policy, header.herd
     images = list(body.images)
-    activities = Activities(table, policy, header)
-    deviations = Deviations(policy, header)
+    lineage = Lineage(body)
+    activities = Activities(table, policy, header, lineage)
+    deviations = Deviations(policy, header, lineage)
     models_of: dict[int, Model | None] = {}
     for ordinal, event in enumerate(body.events):
         kind = event.WhichOneof("kind")
@@ -73,15 +75,20 @@ def judge(
         if image is None or kind not in _JUDGED:
             continue
         if kind == "login_user_change":
-            deviations.keep(login_written(event, image, header, policy))
+            above = lineage.above(image)
+            deviations.keep(login_written(event, image, above, header, policy))
             continue
         if place not in models_of:
             models_of[place] = _model(models, herd, image)
         model = models_of[place]
         if model is not None and model.active:
-            for breach in breaches(event, images, image, model, policy, table):
+            for breach in breaches(event, images, image, lineage, model, policy, table):
                 deviations.add(breach, ordinal, event, image, model)
-        elif model is not None and made and breaches(event, images, image, model, policy, table):
+        elif (
+            model is not None
+            and made
+            and breaches(event, images, image, lineage, model, policy, table)
+        ):
             for draft in made:
                 draft.would_alert = True
     return _packed(activities, deviations, header, models, policy, hostname)

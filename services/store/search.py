@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from chassis import clock
 from delivery.frames import BadFrameError, SizeMismatchError, open_frame
+from evidence.lineage import Above, Lineage, copied
 from evidence.matching import Matcher, term_groups
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -41,6 +42,8 @@ class Hit:
     header_hash: bytes
     image: events.Image | None
     event: events.Event
+    above: Above = ()
+    """What stands above the image, nearest first."""
 
 
 class Search:
@@ -180,20 +183,28 @@ def _hits(
             del positions[collector.limit :]
         if positions:
             header_hash = hashlib.sha256(row["k"]).digest()
-            found += [_hit(position, header, header_hash, body) for position in positions]
+            lineage = Lineage(body)
+            found += [_hit(each, header, header_hash, body, lineage) for each in positions]
     return found
 
 
 def _hit(
-    position: Position, header: delivery.BatchHeader, header_hash: bytes, body: events.EventBatch
+    position: Position,
+    header: delivery.BatchHeader,
+    header_hash: bytes,
+    body: events.EventBatch,
+    lineage: Lineage,
 ) -> Hit:
     # Copies: a part of a message keeps all of it in memory.
     event, image = events.Event(), None
+    above: Above = ()
     event.CopyFrom(body.events[position.place])
     if event.HasField("actor") and 0 <= event.actor < len(body.images):
         image = events.Image()
         image.CopyFrom(body.images[event.actor])
-    return Hit(position, header, header_hash, image, event)
+        above = tuple(copied(each) for each in lineage.above(image))
+        image.ClearField("ancestor")
+    return Hit(position, header, header_hash, image, event, above)
 
 
 def _record(hit: Hit, host: dict[str, Any]) -> pb.EventRecord:
@@ -208,6 +219,7 @@ def _record(hit: Hit, host: dict[str, Any]) -> pb.EventRecord:
         boot_id=header.boot_id,
         origin=header.origin,
         image=hit.image,
+        ancestors=hit.above,
         event=hit.event,
         batch_hash=hit.header_hash,
         batch_id=hit.position.key,

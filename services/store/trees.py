@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chassis import clock
 from chassis.errors import NotFoundError
+from evidence.lineage import Lineage
 from evidence.matching import Matcher
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
@@ -45,17 +46,17 @@ class Trees:
             raise QueryError(f"around_seconds: at most {MOST_AROUND_S}")
         wanted = pb.EventFilter(hosts=[asked.host_id], exec_ids=[asked.exec_id])
         found = await self._search.page(wanted, None, 1, ascending=False)
-        if not found.entries or found.entries[0].image is None:
+        hit = found.entries[0] if found.entries else None
+        if hit is None or hit.image is None:
             raise ProcessUnknownError(f"no event of {asked.exec_id[:100]} is stored")
-        hit = found.entries[0]
         margin = (asked.around_seconds or DEFAULT_S) * clock.NS
         began = hit.position.time_ns
-        if found.entries[0].image.HasField("start_time"):
-            began = clock.from_timestamp(found.entries[0].image.start_time)
+        if hit.image.HasField("start_time"):
+            began = clock.from_timestamp(hit.image.start_time)
         seen: dict[str, Seen] = {}
         span = Wanted((asked.host_id,), (), began - margin, began + margin)
         complete = await self._read(span, seen)
-        seen.setdefault(asked.exec_id, Seen(found.entries[0].image))
+        seen.setdefault(asked.exec_id, Seen(hit.image, hit.above))
         nodes, whole = around(asked.exec_id, seen)
         return pb.GetProcessTreeResponse(nodes=nodes, complete=complete and whole)
 
@@ -87,6 +88,9 @@ def _note(joined: Sequence[tuple[Row, bytes]], seen: dict[str, Seen]) -> None:
         if content is None:
             continue
         _, body = content
+        # A copy: what is kept of a body would keep all of it in memory.
+        table = events.EventBatch(ancestors=body.ancestors)
+        lineage = Lineage(table)
         for event in body.events:
             if not (event.HasField("actor") and 0 <= event.actor < len(body.images)):
                 continue
@@ -95,5 +99,6 @@ def _note(joined: Sequence[tuple[Row, bytes]], seen: dict[str, Seen]) -> None:
             if one is None:
                 copy = events.Image()
                 copy.CopyFrom(image)
-                one = seen[image.exec_id] = Seen(copy)
+                copy.ClearField("ancestor")
+                one = seen[image.exec_id] = Seen(copy, lineage.above(image))
             one.note(event)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agent.audit_import import AuditImport
 from agent.auditd_log import AuditdLog
+from evidence.lineage import Lineage
 from nightherd.event.v1 import event_pb2 as events
 
 
@@ -34,6 +35,11 @@ class Imported:
             for event in batch.events
             if event.WhichOneof("kind") == kind
         ]
+
+    def above(self, image):
+        """The executables above an image, nearest first."""
+        batch = next(b for b in self.batches if image in b.images)
+        return [each.executable for each in Lineage(batch).above(image)]
 
     def assert_nothing_vanished(self):
         unused = sum(self.making.unused.values())

@@ -47,6 +47,11 @@ class Sensing:
             if made.event.WhichOneof("kind") == kind
         ]
 
+    def above(self, image: events.Image) -> list[events.Ancestor]:
+        """What stands above an image that did something, nearest first."""
+        made = next(made for made in self.made if made.ran is not None and made.image is image)
+        return list(made.ran.above or ())
+
     def until(self, enough: Callable[[], object]) -> object:
         """Tick until there is enough; fails the test when that takes too long."""
         deadline = time.monotonic() + DEADLINE_SECONDS

@@ -15,6 +15,7 @@ import zstandard
 from prometheus_client.parser import text_string_to_metric_families
 
 from chassis import clock
+from evidence.lineage import Lineage
 from nightherd.event.v1 import delivery_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.receiver import Receiver, assert_gapless
@@ -88,11 +89,21 @@ async def an_agent(folder, tls, port):
             await agent.process.wait()
 
 
-def told(receiver: Receiver):
-    """Every (image or None, event) the receiver has, in order."""
+def bodies(receiver: Receiver):
     for number in sorted(receiver.batches):
         raw = zstandard.ZstdDecompressor().decompress(receiver.batches[number].body)
-        body = events.EventBatch.FromString(raw)
+        yield events.EventBatch.FromString(raw)
+
+
+def pids_above(receiver: Receiver, image: events.Image) -> list[int]:
+    """What stands above an image, nearest first."""
+    body = next(body for body in bodies(receiver) if image in body.images)
+    return [ancestor.pid for ancestor in Lineage(body).above(image)]
+
+
+def told(receiver: Receiver):
+    """Every (image or None, event) the receiver has, in order."""
+    for body in bodies(receiver):
         for event in body.events:
             yield (body.images[event.actor] if event.HasField("actor") else None), event
 
@@ -141,6 +152,7 @@ async def test_what_happens_arrives_and_nothing_is_lost_by_kill_and_restart(
             print(f"from the change to the receiver: {(clock.wall_ns() - began) // 1_000_000} ms")
             image, event = changed(receiver, file)[0]
             assert image.pid == pid
+            assert pids_above(receiver, image)[:2] == [os.getpid(), os.getppid()]
             assert event.attribution == events.ATTRIBUTION_EXACT
             assert image.arguments[1:] == [
                 b"-c",

@@ -68,7 +68,7 @@ def test_who_added_the_account_over_ssh_is_told(tmp_path):
     assert (actor.login_user_id, actor.login_user, actor.session_id) == (1001, "alice", 3)
     assert actor.provenance == events.PROVENANCE_INTERACTIVE
     assert actor.source_address == "192.0.2.7"
-    assert [each.executable for each in actor.ancestors] == [b"/usr/bin/sudo", b"/usr/bin/bash"]
+    assert imported.above(actor) == [b"/usr/bin/sudo", b"/usr/bin/bash"]
     ((use, sudo_image, _),) = imported.told("privilege_use")
     assert (use.command, use.target_user) == (b"useradd mallory", "root")
     assert sudo_image.pid == 520
@@ -208,8 +208,8 @@ def test_a_pid_that_executes_again_later_is_another_process(tmp_path):
         *executed(3, "id", pid=60, ppid=50, exe="/usr/bin/id", seconds=1783414700),
     )
     _, chained, later = (image for _, image, _ in imported.told("exec"))
-    assert [each.executable for each in chained.ancestors] == [b"/usr/bin/env"]
-    assert list(later.ancestors) == []
+    assert imported.above(chained) == [b"/usr/bin/env"]
+    assert imported.above(later) == []
 
 
 def test_events_bear_their_own_time_and_names_only_what_the_log_says(tmp_path):

@@ -133,7 +133,7 @@ def test_su_and_sudo_tell_once_whose_rights_they_gave(host, program, audited):
     uses = [
         (image, event)
         for image, event in host.told("privilege_use")
-        if process.pid in (image.pid, *(above.pid for above in image.ancestors))
+        if process.pid in (image.pid, *(above.pid for above in host.above(image)))
     ]
     ((image, event),) = uses
     assert image.executable == program.encode()

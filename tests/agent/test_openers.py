@@ -121,7 +121,7 @@ def test_su_of_a_service_opens_no_session(host, mark):
     image = deed(host, mark)
     assert not image.HasField("login_user_id")
     assert not image.HasField("session_id")
-    assert b"/usr/bin/su" in [ancestor.executable for ancestor in image.ancestors]
+    assert b"/usr/bin/su" in [ancestor.executable for ancestor in host.above(image)]
 
 
 @pytest.mark.parametrize("program", ["tmux", "screen"])
@@ -139,7 +139,7 @@ def test_a_pane_is_the_persons_and_what_outlives_the_session_is_left_behind(host
         image = deed(host, living)
         assert (image.provenance, image.login_user_id, image.service) == (INTERACTIVE, UID, "")
         assert image.terminal.startswith("pts/")
-        assert program.encode() in b" ".join(a.executable for a in image.ancestors)
+        assert program.encode() in b" ".join(a.executable for a in host.above(image))
         Path(f"/tmp/{name}.go").touch()
         assert person.wait(60) == 0
         ended(host, image)

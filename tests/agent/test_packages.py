@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.lines import Ran
 from agent.packages import LATEST_NS, QUIET_NS, Packages, read
 from agent.stages.fold import Made
 from nightherd.event.v1 import event_pb2 as events
@@ -27,7 +28,7 @@ def status(tmp_path):
 
 def touch(packages, now=0, pid=500):
     event = an_event(None, file_change=changes("/var/lib/dpkg/status"))
-    packages.touched(Made(an_image("/usr/bin/dpkg", pid=pid, maintenance=True), event), now)
+    packages.touched(Made(Ran(an_image("/usr/bin/dpkg", pid=pid, maintenance=True)), event), now)
 
 
 def told(packages, now):

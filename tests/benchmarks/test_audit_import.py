@@ -12,7 +12,7 @@ def test_its_executions_are_executions(tmp_path):
     assert imported.reading.lines == imported.making.used == count
     executed = imported.told("exec")
     assert len(executed) == count / 6
-    assert [len(image.ancestors) for _, image, _ in executed[:3]] == [0, 1, 1]
+    assert [len(imported.above(image)) for _, image, _ in executed[:3]] == [0, 1, 1]
     assert imported.making.lost == 0
 
 

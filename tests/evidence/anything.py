@@ -85,7 +85,9 @@ def a_batch(seed, count=12):
     rng = random.Random(seed)
     body = events.EventBatch()
     for _ in range(rng.randrange(4)):
-        fill(rng, body.images.add())
+        fill(rng, body.images.add()).ancestor = rng.randrange(-1, 6)
+    for _ in range(rng.randrange(5)):
+        fill(rng, body.ancestors.add()).above = rng.randrange(-1, 6)
     for _ in range(count):
         event = fill(rng, body.events.add())
         kind = rng.choice([*KINDS, ""])

@@ -5,11 +5,24 @@ import secrets
 import pytest
 
 from chassis import clock
-from tests.builders import T0, a_body, a_chain, a_person, an_event, an_image, changes, exec_id
+from tests.builders import (
+    T0,
+    a_body,
+    a_chain,
+    a_person,
+    an_ancestor,
+    an_event,
+    an_image,
+    below,
+    changes,
+    exec_id,
+)
 from tests.gateway.conftest import ADMIN
 from tests.services_client import STORE
 
 SECOND = clock.NS
+SUDO, SHELL = an_ancestor("/usr/bin/sudo", 590), an_ancestor(b"/bin/b\xff", 580)
+ABOVE = ["/usr/bin/sudo", "/bin/b\\xff"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +38,7 @@ async def host(backend):
     bodies = [
         a_body(
             (an_image(), an_event(time_ns=T0)),
-            (person, an_event(time_ns=T0 + SECOND)),
+            (below(person, SUDO, SHELL), an_event(time_ns=T0 + SECOND)),
             (
                 person,
                 an_event(
@@ -58,6 +71,7 @@ async def test_events_come_as_flat_rows_a_page_at_a_time(api, host):
     assert len({row["id"] for row in rows}) == 4
     assert rows[1]["changedPaths"] == ["/etc/passwd", "/etc/shadow"]
     assert (rows[2]["user"], rows[2]["command"]) == ("alice", "adduser zo\\xff")
+    assert [row.get("ancestors") for row in rows] == [None, ABOVE, ABOVE, None]
     oldest = await pages(api, "/nightherd/events", host=host_id, limit=3, order="oldest")
     assert oldest == rows[::-1]
 
@@ -107,6 +121,7 @@ async def test_the_tree_of_a_process(api, host):
     (me,) = [node for node in found["processes"] if node["relation"] == "self"]
     assert me["changedPaths"] == ["/etc/passwd", "/etc/shadow"]
     assert me["events"] == {"exec": 1, "file_change": 1}
+    assert me["ancestors"] == ABOVE
     assert (await api.get("/nightherd/tree", host=host_id, execID="x")).status_code == 404
     assert (await api.get("/nightherd/tree", host=host_id)).status_code == 400
 

@@ -7,7 +7,18 @@ import pytest
 
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
-from tests.builders import T0, a_body, a_chain, a_person, an_event, an_image, batch_hash, changes
+from tests.builders import (
+    T0,
+    a_body,
+    a_chain,
+    a_person,
+    an_ancestor,
+    an_event,
+    an_image,
+    batch_hash,
+    below,
+    changes,
+)
 from tests.gateway.conftest import ADMIN
 from tests.services_client import STORE
 
@@ -54,8 +65,9 @@ def gap():
 async def host(backend):
     """A host with one chain of three batches; returns (id, name, chain)."""
     host_id, name = secrets.token_hex(16), f"web-{secrets.token_hex(3)}"
+    above = [an_ancestor(b"/bin/b\xff", 40, command=b"sh -c x"), an_ancestor("/sbin/init", 1)]
     body = a_body(
-        (a_person("/usr/sbin/useradd", ["useradd", b"zo\xff"]), an_event()),
+        (below(a_person("/usr/sbin/useradd", ["useradd", b"zo\xff"]), *above), an_event()),
         (a_person("/usr/sbin/useradd"), an_event(file_change=changes(b"/etc/passwd"))),
     )
     about = events.EventBatch(
@@ -153,6 +165,12 @@ async def test_events_come_as_json_lines_with_what_the_header_says(api, host):
     actor = lines[1]["images"][started["actor"]]
     assert actor["arguments"] == ["useradd", "zo\\xff"]
     assert actor["loginUser"] == "alice"
+    assert [(one["executable"], one["pid"]) for one in actor["ancestors"]] == [
+        ("/bin/b\\xff", 40),
+        ("/sbin/init", 1),
+    ]
+    assert "ancestor" not in actor
+    assert "above" not in actor["ancestors"][0]
     assert changed["fileChange"]["changes"][0]["path"] == "/etc/passwd"
     assert lines[0]["events"][2]["gap"]["cause"] == "CAUSE_AGENT_STALLED"
 

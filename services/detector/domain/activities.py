@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from evidence.lineage import Above, Lineage
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -21,9 +22,12 @@ _ACCOUNTS = pb.ACTIVITY_TYPE_ACCOUNTS_MODIFIED
 class Activities:
     """Reads the events of one batch and keeps a draft for each action in it."""
 
-    def __init__(self, table: Table, policy: Policy, header: delivery.BatchHeader) -> None:
+    def __init__(
+        self, table: Table, policy: Policy, header: delivery.BatchHeader, lineage: Lineage
+    ) -> None:
         """Begin a batch."""
         self._table, self._policy, self._header = table, policy, header
+        self._lineage = lineage
         self._by_event = table.by_event
         self.drafts: dict[str, Draft] = {}
 
@@ -129,14 +133,15 @@ class Activities:
                 self.drafts[key] = Draft(type_, key, actor, event.event_time, person=False)
             return self.drafts[key]
         entry = self._table.entries[type_]
-        depth = max(0, outermost(image, entry.groups))
-        key = digest(type_, header.host_id, exec_id_at(image, depth))
+        above = self._lineage.above(image)
+        depth = max(0, outermost(image, above, entry.groups))
+        key = digest(type_, header.host_id, exec_id_at(image, above, depth))
         draft = self.drafts.get(key)
         if draft is None:
-            actor = actor_of(image, depth, event.attribution)
+            actor = actor_of(image, above, depth, event.attribution)
             draft = self.drafts[key] = Draft(type_, key, actor, event.event_time, person)
         if type_ == _ACCOUNTS:
-            draft.accounts.update(_named(entry, image, depth))
+            draft.accounts.update(_named(entry, image, above[:depth]))
         return draft
 
     def _service(self, type_: Type, event: events.Event, image: events.Image | None) -> list[Draft]:
@@ -150,7 +155,7 @@ class Activities:
         # The manager is one image for as long as the machine runs: each unit is told by itself.
         key = digest(type_, header.host_id, header.chain_id, header.batch_number, unit)
         if image is not None:
-            actor = actor_of(image, 0, event.attribution)
+            actor = actor_of(image, self._lineage.above(image), 0, event.attribution)
         else:
             actor = pb.Actor(attribution=events.ATTRIBUTION_UNKNOWN)
         draft = self.drafts[key] = Draft(type_, key, actor, event.event_time, person=False)
@@ -185,11 +190,11 @@ class Activities:
         return [draft]
 
 
-def _named(entry: Entry, image: events.Image, depth: int) -> set[accounts.Account]:
+def _named(entry: Entry, image: events.Image, began: Above) -> set[accounts.Account]:
     """Return the accounts on the command lines of the action: the image's and what began it."""
     found = set(accounts.of_command(image.executable, image.script, tuple(image.arguments)))
-    for above in image.ancestors[:depth]:
-        if entry.groups(above.executable, above.script):
-            words = tuple(above.command.split(b" "))
-            found.update(accounts.of_command(above.executable, above.script, words))
+    for each in began:
+        if entry.groups(each.executable, each.script):
+            words = tuple(each.command.split(b" "))
+            found.update(accounts.of_command(each.executable, each.script, words))
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+from evidence.lineage import Above
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
 
@@ -14,11 +15,10 @@ INTERACTIVE = frozenset({events.PROVENANCE_INTERACTIVE, events.PROVENANCE_SCRIPT
 COMMAND_BYTES = 4096
 PATH_BYTES = 4096
 NAME_CHARACTERS = 256
-ANCESTORS = 16
 
 
-def outermost(image: events.Image, belongs: Belongs, *, gaps: bool = False) -> int:
-    """Return how far above `image` its action begins: 0 is the image, n its n-th ancestor.
+def outermost(image: events.Image, above: Above, belongs: Belongs, *, gaps: bool = False) -> int:
+    """Return how far above `image` its action begins: 0 is the image, n the n-th of `above`.
 
     The walk goes over ancestors that belong, without a break (`gaps`: also with others between);
     the first process of the machine belongs to no action.
@@ -29,7 +29,7 @@ def outermost(image: events.Image, belongs: Belongs, *, gaps: bool = False) -> i
     depth = 0 if belongs(image.executable, image.script) else -1
     if depth < 0 and not gaps:
         return depth
-    for place, ancestor in enumerate(image.ancestors[:ANCESTORS], start=1):
+    for place, ancestor in enumerate(above, start=1):
         if ancestor.pid <= 1:
             break
         if belongs(ancestor.executable, ancestor.script):
@@ -39,9 +39,9 @@ def outermost(image: events.Image, belongs: Belongs, *, gaps: bool = False) -> i
     return depth
 
 
-def exec_id_at(image: events.Image, depth: int) -> str:
+def exec_id_at(image: events.Image, above: Above, depth: int) -> str:
     """Return the exec_id of the image or its ancestor at `depth`."""
-    return image.ancestors[depth - 1].exec_id if depth > 0 else image.exec_id
+    return above[depth - 1].exec_id if depth > 0 else image.exec_id
 
 
 def boot_of(exec_id: str) -> str:
@@ -65,10 +65,9 @@ def user_of(image: events.Image) -> str:
 
 
 def actor_of(
-    image: events.Image, depth: int, attribution: "events.Attribution.ValueType"
+    image: events.Image, above: Above, depth: int, attribution: "events.Attribution.ValueType"
 ) -> pb.Actor:
     """Return the actor: the image at `depth`, with the session of `image` (it is the same)."""
-    ancestors = image.ancestors[:ANCESTORS]
     actor = pb.Actor(
         user=user_of(image),
         effective_user=image.user[:NAME_CHARACTERS] or str(image.effective_user_id),
@@ -79,7 +78,7 @@ def actor_of(
         service=image.service[:PATH_BYTES],
         container_id=image.container_id[:NAME_CHARACTERS],
         ancestors=[
-            (above.script or above.executable)[:PATH_BYTES] for above in ancestors[max(depth, 0) :]
+            (each.script or each.executable)[:PATH_BYTES] for each in above[max(depth, 0) :]
         ],
         attribution=attribution,
         maintenance=image.maintenance,
@@ -87,11 +86,11 @@ def actor_of(
     if image.HasField("session_id"):
         actor.session_id = image.session_id
     if depth > 0:
-        above = ancestors[depth - 1]
-        actor.exec_id, actor.pid = above.exec_id, above.pid
-        actor.executable = above.executable[:PATH_BYTES]
-        actor.command = (above.command or above.executable)[:COMMAND_BYTES]
-        actor.ppid = ancestors[depth].pid if depth < len(ancestors) else 0
+        began = above[depth - 1]
+        actor.exec_id, actor.pid = began.exec_id, began.pid
+        actor.executable = began.executable[:PATH_BYTES]
+        actor.command = (began.command or began.executable)[:COMMAND_BYTES]
+        actor.ppid = above[depth].pid if depth < len(above) else 0
     else:
         actor.exec_id, actor.pid, actor.ppid = image.exec_id, image.pid, image.ppid
         actor.executable = image.executable[:PATH_BYTES]

@@ -2,6 +2,7 @@
 
 from behaviour.model import Model
 from chassis.text import show
+from evidence.lineage import Lineage
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -25,9 +26,9 @@ _TYPES: dict[int, str] = {
 class Deviations:
     """The deviation alerts of one batch."""
 
-    def __init__(self, policy: Policy, header: delivery.BatchHeader) -> None:
+    def __init__(self, policy: Policy, header: delivery.BatchHeader, lineage: Lineage) -> None:
         """Begin a batch."""
-        self._policy, self._header = policy, header
+        self._policy, self._header, self._lineage = policy, header, lineage
         self.alerts: dict[str, pb.Finding] = {}
         self._first: dict[tuple[str, str], int] = {}
 
@@ -48,7 +49,8 @@ class Deviations:
         header = self._header
         facet, subject = breach.behaviour
         key = digest("deviation", header.herd, model.service, facet, subject)
-        exec_id = exec_id_at(image, breach.depth)
+        above = self._lineage.above(image)
+        exec_id = exec_id_at(image, above, breach.depth)
         if breach.once:
             occurrence = digest(key, header.host_id, exec_id)
         else:
@@ -64,7 +66,7 @@ class Deviations:
                 chain_id=header.chain_id,
                 batch_number=header.batch_number,
                 event_time=event.event_time,
-                actor=actor_of(image, breach.depth, event.attribution),
+                actor=actor_of(image, above, breach.depth, event.attribution),
                 alert=self._alert(key, breach, event, model),
             )
         alert = finding.alert

@@ -9,6 +9,7 @@ from behaviour.generalise import generalise
 from behaviour.matcher import allows, deviation
 from behaviour.model import Model
 from behaviour.text import as_text
+from evidence.lineage import Above, Lineage
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import model_pb2 as pb
 from services.detector.domain.activity_table import RIGHTS, Table
@@ -40,6 +41,7 @@ def breaches(
     event: events.Event,
     images: Sequence[events.Image],
     image: events.Image,
+    lineage: Lineage,
     model: Model,
     policy: Policy,
     table: Table,
@@ -52,27 +54,28 @@ def breaches(
     found = [b for b in behaviours_of(event, images) if not allows(model, b)]
     if not found:
         return []
+    above = lineage.above(image)
     for name in policy.contained:
         behaviour = Behaviour(pb.FACET_OBTAINS, name)
         if not allows(model, behaviour):
-            depth = _program_depth(image, name, gaps=True)
+            depth = _program_depth(image, above, name, gaps=True)
             if depth >= 0:
-                return [_executing(image, behaviour, depth)] if behaviour in found else []
+                return [_executing(image, above, behaviour, depth)] if behaviour in found else []
     kind = event.WhichOneof("kind")
     if kind == "exec":
-        told = list(_exec(image, found))
+        told = list(_exec(image, above, found))
     elif kind == "file_change":
-        told = list(_files(event.file_change, image, model, policy, table))
+        told = list(_files(event.file_change, image, above, model, policy, table))
     else:
         told = [Breach(behaviour, 0, once=False) for behaviour in found]
     return [b for b in told if policy.of_deviation(b.behaviour.facet, b.behaviour.subject).alerts]
 
 
-def _exec(image: events.Image, found: Sequence[Behaviour]) -> Iterator[Breach]:
+def _exec(image: events.Image, above: Above, found: Sequence[Behaviour]) -> Iterator[Breach]:
     obtained = [b for b in found if b.facet == pb.FACET_OBTAINS]
     for behaviour in obtained:
-        depth = _program_depth(image, behaviour.subject)
-        yield _executing(image, behaviour, max(depth, 0))
+        depth = _program_depth(image, above, behaviour.subject)
+        yield _executing(image, above, behaviour, max(depth, 0))
     if not obtained:
         # Interpreter and script both new: the script says more.
         ran = found[-1]
@@ -80,7 +83,12 @@ def _exec(image: events.Image, found: Sequence[Behaviour]) -> Iterator[Breach]:
 
 
 def _files(
-    change: events.FileChange, image: events.Image, model: Model, policy: Policy, table: Table
+    change: events.FileChange,
+    image: events.Image,
+    above: Above,
+    model: Model,
+    policy: Policy,
+    table: Table,
 ) -> Iterator[Breach]:
     only_sensitive = policy.deviations[pb.FACET_WRITES].only_sensitive
     # What an account tool writes beside the account files (the new home) is part of its work.
@@ -93,9 +101,9 @@ def _files(
                 behaviour = Behaviour(pb.FACET_OBTAINS, name)
                 if allows(model, behaviour):
                     continue
-                depth = _program_depth(image, name)
+                depth = _program_depth(image, above, name)
                 if depth >= 0:
-                    yield _executing(image, behaviour, depth)
+                    yield _executing(image, above, behaviour, depth)
                 else:
                     yield Breach(behaviour, 0, once=False, by=path)
             behaviour = Behaviour(pb.FACET_WRITES, generalise(text))
@@ -107,11 +115,13 @@ def _files(
                 yield Breach(behaviour, 0, once=False, by=path)
 
 
-def _program_depth(image: events.Image, capability: str, *, gaps: bool = False) -> int:
+def _program_depth(
+    image: events.Image, above: Above, capability: str, *, gaps: bool = False
+) -> int:
     if not gaps and any(capability in of_program(path) for path in programs_of(image)):
         # An applet of busybox is a program of its own, which only the image itself can tell.
-        return max(0, outermost(image, lambda e, s: _obtains(e, s, capability)))
-    return outermost(image, lambda e, s: _obtains(e, s, capability), gaps=gaps)
+        return max(0, outermost(image, above, lambda e, s: _obtains(e, s, capability)))
+    return outermost(image, above, lambda e, s: _obtains(e, s, capability), gaps=gaps)
 
 
 def _obtains(executable: bytes, script: bytes, capability: str) -> bool:
@@ -120,10 +130,10 @@ def _obtains(executable: bytes, script: bytes, capability: str) -> bool:
     )
 
 
-def _executing(image: events.Image, behaviour: Behaviour, depth: int) -> Breach:
+def _executing(image: events.Image, above: Above, behaviour: Behaviour, depth: int) -> Breach:
     if depth > 0:
-        above = image.ancestors[depth - 1]
-        paths = tuple(as_text(path) for path in (above.executable, above.script) if path)
+        began = above[depth - 1]
+        paths = tuple(as_text(path) for path in (began.executable, began.script) if path)
     else:
         paths = programs_of(image)
     program = next((p for p in paths if behaviour.subject in of_program(p)), paths[0])

@@ -1,6 +1,7 @@
 """A process that writes its own audit login uid: an alert, whoever does it."""
 
 from chassis.text import show
+from evidence.lineage import Above
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -10,7 +11,11 @@ from services.detector.domain.policy import Policy
 
 
 def login_written(
-    event: events.Event, image: events.Image, header: delivery.BatchHeader, policy: Policy
+    event: events.Event,
+    image: events.Image,
+    above: Above,
+    header: delivery.BatchHeader,
+    policy: Policy,
 ) -> pb.Finding | None:
     """Return the alert: who was to be taken for whom, and by what. None by another policy."""
     change, verdict = event.login_user_change, policy.login_written
@@ -26,7 +31,7 @@ def login_written(
         chain_id=header.chain_id,
         batch_number=header.batch_number,
         event_time=event.event_time,
-        actor=actor_of(image, 0, event.attribution),
+        actor=actor_of(image, above, 0, event.attribution),
         alert=pb.Alert(
             alert_key=key,
             type="processes",

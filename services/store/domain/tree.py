@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chassis.text import show
+from evidence.lineage import Above, copied
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 
@@ -18,6 +19,8 @@ class Seen:
     """What was seen of one image."""
 
     image: events.Image
+    above: Above = ()
+    """What stands above it, nearest first."""
     paths: dict[str, None] = field(default_factory=dict)
     connections: dict[str, None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -65,12 +68,12 @@ def around(exec_id: str, seen: dict[str, Seen]) -> tuple[list[Node], bool]:
 def _above(exec_id: str, seen: dict[str, Seen]) -> dict[str, events.Image]:
     """Return the ancestors, nearest first: images that were seen, else what is said of them."""
     above: dict[str, events.Image] = {}
-    told = {a.exec_id: a for a in seen[exec_id].image.ancestors if a.exec_id}
+    told = {a.exec_id: a for a in seen[exec_id].above if a.exec_id}
     key = seen[exec_id].image.parent_exec_id
     while key and key != exec_id and key not in above and len(above) < MOST_LISTED:
         if key in seen:
             above[key] = seen[key].image
-            told |= {a.exec_id: a for a in seen[key].image.ancestors if a.exec_id}
+            told |= {a.exec_id: a for a in seen[key].above if a.exec_id}
             key = seen[key].image.parent_exec_id
         else:
             break
@@ -98,6 +101,7 @@ def _node(key: str, relation: str, seen: dict[str, Seen], above: dict[str, event
         changed_paths=_sorted(one.paths),
         connections=_sorted(one.connections),
         event_counts=one.counts,
+        ancestors=[copied(ancestor) for ancestor in one.above],
     )
     if one.ended is not None:
         node.end_time.CopyFrom(one.ended.event_time)

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from agent.names import UserNames
 from agent.sensors.records import UNSET_ID, ProcessRecord
+from agent.stages.fold import Made
 from agent.stages.identify import Identifier
+from agent.stages.seal import Collector
+from evidence.lineage import Lineage
 from nightherd.event.v1 import event_pb2 as events
-from tests.builders import BOOT
+from tests.builders import BOOT, an_event
 
 MS = 1_000_000
 
@@ -98,7 +101,16 @@ class Host:
         self.identifier.begin_tick(0, self.now)
         process = self.identifier.processes.who(pid)
         assert process is not None
-        return self.identifier.images.refresh(process)
+        return self.identifier.images.refresh(process).image
+
+    def above(self, pid: int) -> list[bytes]:
+        """The executables above it, nearest first, as a reader of its batch has them."""
+        process = self.identifier.processes.who(pid)
+        assert process is not None
+        collector = Collector()
+        collector.add(Made(process.ran, an_event(None)), 0)
+        body = events.EventBatch.FromString(collector.take().raw)
+        return [each.executable for each in Lineage(body).above(body.images[0])]
 
     def daemon(self, path: str, *arguments: str) -> int:
         """A daemon that PID 1 started in a POSIX session of its own."""

@@ -60,7 +60,10 @@ def records(file: Path):
 
 @pytest.fixture
 def images(shared_data, tmp_path):
-    """(program, first argument that tells which) -> image, as it was when the program started."""
+    """(program, first argument that tells which) -> image, as it was when the program started.
+
+    What stands above an image is in `images.above`, by its exec_id.
+    """
 
     def replayed(name):
         (tmp_path / "passwd").write_text("root:x:0:0::/:/bin/sh\nalice:x:1001:1001::/:/bin/sh\n")
@@ -73,13 +76,16 @@ def images(shared_data, tmp_path):
             elif record.kind == "exit":
                 identifier.exit(record)
             else:
-                image = identifier.exec(record).image
+                ran = identifier.exec(record).ran
+                image = ran.image
+                replayed.above[image.exec_id] = ran.above or ()
                 program = (image.script or image.executable).rpartition(b"/")[2].decode()
                 last = image.arguments[-1].decode()
                 found.setdefault((program, last), image)
         assert not identifier.book.login_changes
         return found
 
+    replayed.above = {}
     return replayed
 
 
@@ -105,7 +111,7 @@ def test_who_came_by_ssh_and_ran_adduser(images):
     assert found["useradd", "bob"].user == "root"
     above = [
         (ancestor.script or ancestor.executable).rpartition(b"/")[2]
-        for ancestor in found["useradd", "bob"].ancestors
+        for ancestor in images.above[found["useradd", "bob"].exec_id]
     ]
     assert list(dict.fromkeys(above))[:4] == [b"adduser", b"sudo", b"bash", b"sshd"]
 

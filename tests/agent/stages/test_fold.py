@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.lines import Ran
 from agent.sensors.records import FileRecord
 from agent.stages.fold import FileChanges, Made
 from agent.stages.seal import Collector
@@ -27,7 +28,7 @@ def record(operation="modified", path=b"/etc/passwd", at=0) -> FileRecord:
 def add(folder: FileChanges, image, each: FileRecord):
     return folder.add(
         each,
-        image,
+        Ran(image),
         T0 + each.boot_ns,
         attribution=events.ATTRIBUTION_EXACT,
         urgent=each.path == b"/etc/passwd",
@@ -100,7 +101,7 @@ def test_identical_events_fold_and_none_is_lost(ports):
         event = an_event(
             None, T0 + at, connect=events.Connect(remote_address="10.0.0.1", remote_port=port)
         )
-        collector.add(Made(image, event), 0)
+        collector.add(Made(Ran(image), event), 0)
     body = events.EventBatch.FromString(collector.take().raw)
     assert len(body.images) == 1
     counts = {e.connect.remote_port: max(e.count, 1) for e in body.events}

@@ -44,11 +44,7 @@ def test_sudo_su_and_setsid_keep_the_login_user(host):
     assert (image.user, image.login_user) == ("root", "alice")
     assert image.provenance == events.PROVENANCE_INTERACTIVE
     assert image.service == ""
-    assert [a.executable for a in image.ancestors][:3] == [
-        b"/bin/su",
-        b"/usr/bin/sudo",
-        b"/bin/bash",
-    ]
+    assert host.above(detached)[:3] == [b"/bin/su", b"/usr/bin/sudo", b"/bin/bash"]
 
 
 def test_resetting_the_login_uid_changes_nothing(host):
@@ -221,7 +217,7 @@ def test_a_pid_that_execs_twice_is_two_images(host):
     second = host.exec(pid, "/bin/sh")
     assert first.exec_id != second.exec_id
     assert second.parent_exec_id == first.exec_id
-    assert second.ancestors[0].executable == b"/usr/bin/env"
+    assert host.above(pid)[0] == b"/usr/bin/env"
 
 
 def test_a_pid_used_again_is_another_process(host):
@@ -244,7 +240,7 @@ def test_two_processes_with_one_pid_within_a_tick_are_both_named(host):
     record = host._record("exec", again, executable=b"/usr/bin/b", arguments=(b"b",))
     second = identifier.exec(record).image
     process = identifier.processes.who(pid)
-    assert [image.exec_id for image in identifier.images_this_tick(process)] == [
+    assert [ran.image.exec_id for ran in identifier.images_this_tick(process)] == [
         first.exec_id,
         second.exec_id,
     ]
@@ -270,11 +266,21 @@ def test_secrets_in_arguments_never_reach_an_image(host):
 
 def test_ancestors_are_at_most_sixteen_nearest_first(host):
     pid = host.daemon("/usr/bin/p0")
-    for number in range(1, 30):
-        pid, image = host.run(pid, f"/usr/bin/p{number}")
-    assert [a.executable for a in image.ancestors] == [
-        f"/usr/bin/p{n}".encode() for n in range(28, 12, -1)
-    ]
+    for number in range(1, 60):
+        pid, _ = host.run(pid, f"/usr/bin/p{number}")
+        nearest = range(number - 1, max(number - 17, -1), -1)
+        assert host.above(pid)[:number] == [f"/usr/bin/p{n}".encode() for n in nearest]
+
+
+def test_a_program_that_executes_itself_without_end_takes_no_memory_without_end(host):
+    pid = host.daemon("/usr/bin/p0")
+    for number in range(1, 200):
+        host.exec(pid, f"/usr/bin/p{number}")
+    assert host.above(pid) == [f"/usr/bin/p{n}".encode() for n in range(198, 182, -1)]
+    line, length = host.identifier.processes.get(pid).above, 0
+    while line is not None:
+        line, length = line.above, length + 1
+    assert length <= 32
 
 
 @given(

@@ -4,15 +4,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.lines import Ran, below, line_of
 from agent.stages import seal
 from agent.stages.fold import Made
 from agent.stages.seal import Collector, Host, Link, Sealer
 from chassis.tls import Peer
 from delivery.checks import Limits, check
+from evidence.lineage import MOST_ANCESTORS, Lineage, copied
 from nightherd.event.v1 import delivery_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.sealing import KEY
-from tests.builders import BOOT, CHAIN, HOST, an_event, an_image
+from tests.builders import BOOT, CHAIN, HOST, an_ancestor, an_event, an_image
 
 MS = 1_000_000
 
@@ -22,7 +24,7 @@ def sealer() -> Sealer:
 
 
 def a_made(pid: int = 500, *, urgent: bool = False) -> Made:
-    return Made(an_image(pid=pid), an_event(None), urgent)
+    return Made(Ran(an_image(pid=pid)), an_event(None), urgent)
 
 
 @given(st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=8), min_size=1, max_size=5))
@@ -71,8 +73,8 @@ def test_an_image_about_which_more_became_known_is_a_further_entry():
     collector = Collector()
     first = an_image(provenance=events.PROVENANCE_INTERACTIVE)
     later = an_image(provenance=events.PROVENANCE_DETACHED)
-    collector.add(Made(first, an_event(None)), 0)
-    collector.add(Made(later, an_event(None)), 0)
+    collector.add(Made(Ran(first), an_event(None)), 0)
+    collector.add(Made(Ran(later), an_event(None)), 0)
     body = events.EventBatch.FromString(collector.take().raw)
     assert [body.images[e.actor].provenance for e in body.events] == [
         events.PROVENANCE_INTERACTIVE,
@@ -87,3 +89,35 @@ def test_headers_say_live_and_carry_the_redaction_version():
     assert header.origin == pb.ORIGIN_LIVE
     assert header.redaction_version >= 1
     assert header.wall_minus_boot_ns == 7
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=30))
+def test_each_ancestor_stands_once_in_a_batch_and_every_line_is_whole(started):
+    """Processes start one another; each image's line is what started it, and so on."""
+    collector = Collector()
+    rans = [Ran(an_image(pid=1))]
+    for number, (parent, again) in enumerate(started, start=2):
+        above = below(rans[parent % len(rans)]) if again == 0 else rans[-1].above
+        rans.append(Ran(an_image(pid=number), above))
+    for ran in rans:
+        collector.add(Made(ran, an_event(None)), 0)
+    raw = collector.take().raw
+    body = events.EventBatch.FromString(raw)
+    assert body.SerializeToString() == raw
+    lineage = Lineage(body)
+    for ran, image in zip(rans, body.images, strict=True):
+        told = [copied(ancestor) for ancestor in lineage.above(image)]
+        assert told == list(ran.above or ())[:MOST_ANCESTORS]
+    lines = {id(ran.above) for ran in rans if ran.above is not None}
+    assert len(body.ancestors) == len(lines)
+
+
+def test_a_line_counts_once_towards_a_full_batch():
+    huge = [an_ancestor(pid=pid, command=b"x" * 60_000) for pid in range(1, 4)]
+    line = line_of(huge)
+    collector = Collector()
+    for pid in range(100, 400):
+        assert not collector.add(Made(Ran(an_image(pid=pid), line), an_event(None)), 0)
+    assert collector.add(Made(Ran(an_image(pid=400), line_of(huge)), an_event(None)), 0)
+    assert len(collector.take().raw) < 2 * seal.MOST_BYTES
+    assert not collector.full

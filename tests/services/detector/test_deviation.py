@@ -5,7 +5,7 @@ import pytest
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import model_pb2 as m
-from tests.builders import an_ancestor, an_event, an_image, changes
+from tests.builders import an_ancestor, an_event, an_image, below, changes
 from tests.services.detector.judged import a_model, judged
 
 SERVICE = "http-server.service"
@@ -14,9 +14,10 @@ DAEMON = an_ancestor(
 )
 
 
-def useradd(pid=500, account="bob", **fields):
-    fields = {"service": SERVICE, "ancestors": [DAEMON]} | fields
-    return an_image("/usr/sbin/useradd", ["useradd", "-m", account], pid=pid, **fields)
+def useradd(pid=500, account="bob", above=(DAEMON,), **fields):
+    fields = {"service": SERVICE} | fields
+    image = an_image("/usr/sbin/useradd", ["useradd", "-m", account], pid=pid, **fields)
+    return below(image, *above)
 
 
 def model(*behaviours, **options):
@@ -32,12 +33,10 @@ FILES = an_event(
 
 def test_one_useradd_is_one_alert_though_it_runs_and_writes_and_starts_things():
     image = useradd()
-    nscd = an_image(
-        "/usr/sbin/nscd",
-        ["nscd", "-i", "passwd"],
-        pid=501,
-        service=SERVICE,
-        ancestors=[an_ancestor("/usr/sbin/useradd", pid=500), DAEMON],
+    nscd = below(
+        an_image("/usr/sbin/nscd", ["nscd", "-i", "passwd"], pid=501, service=SERVICE),
+        an_ancestor("/usr/sbin/useradd", pid=500),
+        DAEMON,
     )
     activities, alerts = judged(
         (image, an_event()), (nscd, an_event()), (image, FILES), model=model()
@@ -83,11 +82,12 @@ def test_adduser_and_the_useradd_it_starts_are_one_occurrence():
         pid=490,
         script=b"/usr/sbin/adduser",
         service=SERVICE,
-        ancestors=[DAEMON],
         exec_id=above.exec_id,
     )
     _, alerts = judged(
-        (adduser, an_event()), (useradd(ancestors=[above, DAEMON]), an_event()), model=model()
+        (below(adduser, DAEMON), an_event()),
+        (useradd(above=(above, DAEMON)), an_event()),
+        model=model(),
     )
     (alert,) = alerts
     assert alert.alert.message.endswith("by executing /usr/sbin/adduser")
@@ -148,12 +148,12 @@ def test_a_daemon_that_writes_the_file_itself_is_one_occurrence_a_batch():
 
 
 def test_what_a_forbidden_shell_starts_is_told_apart():
-    shell = an_image(
-        "/usr/bin/dash", ["sh", "-c", "useradd eve"], pid=480, service=SERVICE, ancestors=[DAEMON]
-    )
+    shell = an_image("/usr/bin/dash", ["sh", "-c", "useradd eve"], pid=480, service=SERVICE)
     above = an_ancestor("/usr/bin/dash", pid=480)
     _, alerts = judged(
-        (shell, an_event()), (useradd(ancestors=[above, DAEMON]), an_event()), model=model()
+        (below(shell, DAEMON), an_event()),
+        (useradd(above=(above, DAEMON)), an_event()),
+        model=model(),
     )
     assert [a.alert.deviation.subject for a in alerts] == ["SHELL", "USERS_ADMIN"]
 
@@ -214,7 +214,7 @@ def test_what_runs_for_a_package_manager_is_accepted():
 
 
 def test_a_service_that_makes_a_program_setuid_breaks_its_model():
-    image = an_image("/bin/chmod", service=SERVICE, ancestors=[DAEMON])
+    image = below(an_image("/bin/chmod", service=SERVICE), DAEMON)
     event = an_event(
         file_change=changes("/srv/x", operation=events.FileChange.OPERATION_ATTRIBUTES)
     )

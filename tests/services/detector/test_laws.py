@@ -7,7 +7,7 @@ from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import model_pb2 as m
 from services.detector.domain.accounts import of_command
 from services.detector.domain.globs import Globs
-from tests.builders import a_body, a_person, an_ancestor, an_event, an_image
+from tests.builders import a_body, a_person, an_ancestor, an_event, an_image, below
 from tests.services.detector.judged import a_model, judged
 
 PATHS = st.one_of(
@@ -82,13 +82,9 @@ def items(draw):
         if pid not in images:
             person = draw(st.booleans())
             build = a_person if person else an_image
-            images[pid] = build(
-                draw(PROGRAMS),
-                draw(st.lists(WORDS, max_size=4)),
-                pid=pid,
-                ancestors=[
-                    an_ancestor(draw(PROGRAMS), pid=draw(st.integers(1, 3)), command=draw(WORDS))
-                ],
+            images[pid] = below(
+                build(draw(PROGRAMS), draw(st.lists(WORDS, max_size=4)), pid=pid),
+                an_ancestor(draw(PROGRAMS), pid=draw(st.integers(1, 3)), command=draw(WORDS)),
             )
         found.append((images[pid], an_event(**draw(KINDS))))
     return found
@@ -171,10 +167,10 @@ def test_findings_stay_small_whatever_the_image():
         [huge],
         login_user="u" * 100_000,
         terminal="t" * 100_000,
-        ancestors=[an_ancestor(huge, pid=5 + n, command=huge) for n in range(3)],
     )
+    above = [an_ancestor(huge, pid=5 + n, command=huge) for n in range(3)]
     paths = [b"/etc/cron.d/%07d" % n for n in range(20_000)]
     changes = [events.FileChange.Change(path=p, operation=2) for p in paths]
     event = an_event(file_change=events.FileChange(changes=changes))
-    for part in judged((image, event)):
+    for part in judged((below(image, *above), event)):
         assert all(finding.ByteSize() < 512 << 10 for finding in part)

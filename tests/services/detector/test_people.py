@@ -4,7 +4,7 @@ import pytest
 
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
-from tests.builders import a_person, an_ancestor, an_event, an_image, changes, exec_id
+from tests.builders import a_person, an_ancestor, an_event, an_image, below, changes, exec_id
 from tests.services.detector.judged import a_model, judged
 
 RENAMED = events.FileChange.OPERATION_RENAMED
@@ -80,16 +80,11 @@ def test_useradd_under_adduser_under_sudo_is_adduser_s_action():
         "/usr/sbin/useradd",
         ["/sbin/useradd", "-d", "/home/bob", "-u", "1002", "bob"],
         pid=500,
-        ancestors=[ADDUSER, SUDO, SHELL],
     )
-    groupadd = a_person(
-        "/usr/sbin/groupadd",
-        ["/sbin/groupadd", "-g", "1002", "bob"],
-        pid=501,
-        ancestors=[ADDUSER, SUDO, SHELL],
-    )
+    groupadd = a_person("/usr/sbin/groupadd", ["/sbin/groupadd", "-g", "1002", "bob"], pid=501)
     (activity,), (alert,) = judged(
-        (groupadd, an_event(file_change=changes("/etc/group"))), (useradd, account_files())
+        (below(groupadd, ADDUSER, SUDO, SHELL), an_event(file_change=changes("/etc/group"))),
+        (below(useradd, ADDUSER, SUDO, SHELL), account_files()),
     )
     assert activity.actor.exec_id == exec_id(460)
     assert activity.actor.command == b"/usr/bin/perl /usr/sbin/adduser bob"
@@ -242,9 +237,7 @@ def test_a_program_made_setuid_is_an_alert_that_says_so(path):
 def test_a_package_that_apt_installs_is_one_activity_with_the_command():
     apt = a_person("/usr/bin/apt-get", ["apt-get", "install", "x"], pid=500, maintenance=True)
     above = an_ancestor("/usr/bin/apt-get", pid=500, command=b"apt-get install x")
-    dpkg = a_person(
-        "/usr/bin/dpkg", ["dpkg", "--unpack"], pid=501, maintenance=True, ancestors=[above]
-    )
+    dpkg = below(a_person("/usr/bin/dpkg", ["dpkg", "--unpack"], pid=501, maintenance=True), above)
     change = an_event(package_change=events.PackageChange(name="x", version="1", manager="dpkg"))
     (activity,), alerts = judged((apt, an_event()), (dpkg, an_event()), (dpkg, change))
     assert activity.activity.type == pb.ACTIVITY_TYPE_SYSTEM_UPDATE

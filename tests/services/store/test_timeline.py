@@ -13,8 +13,10 @@ from tests.builders import (
     HOST,
     T0,
     a_body,
+    an_ancestor,
     an_event,
     an_image,
+    below,
     changes,
     exec_id,
     sealed_batch,
@@ -154,6 +156,30 @@ async def test_the_tree_shows_what_is_above_below_and_beside(store, tls):
     assert clock.from_timestamp(did.end_time) == T0 + 1
     assert did.parent_exec_id == exec_id(30)
     assert dict(did.event_counts) == {"exec": 1, "file_change": 1, "connect": 1, "exit": 1}
+
+
+async def test_ancestors_that_were_not_seen_are_named_by_those_below_them(store, tls):
+    told = [an_ancestor("/bin/bash", 20, script=b"/opt/x"), an_ancestor("/sbin/init", 10)]
+    me, child = below(process(30, 20), *told), below(process(40, 30), an_ancestor(pid=30), *told)
+    body = a_body((me, an_event()), (child, an_event()))
+    await deliver(store.address, tls.host(), [sealed_batch(body)], HOST)
+    answer = await store.stub.GetProcessTree(
+        pb.GetProcessTreeRequest(host_id=HOST, exec_id=exec_id(30))
+    )
+    nodes = {node.image.pid: node for node in answer.nodes}
+    assert {pid: node.relation for pid, node in nodes.items()} == {
+        30: "self",
+        20: "ancestor",
+        10: "ancestor",
+        40: "child",
+    }
+    assert (nodes[20].image.script, nodes[20].parent_exec_id) == (b"/opt/x", exec_id(10))
+    assert list(nodes[30].ancestors) == told
+    assert [ancestor.pid for ancestor in nodes[40].ancestors] == [30, 20, 10]
+    found = await store.stub.SearchEvents(
+        pb.SearchEventsRequest(filter=pb.EventFilter(exec_ids=[exec_id(30)]))
+    )
+    assert list(found.events[0].ancestors) == told
 
 
 async def test_a_loop_of_parents_ends_and_an_unknown_process_is_said_to_be(store, tls):
