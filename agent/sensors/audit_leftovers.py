@@ -6,8 +6,8 @@ wait time of 0, by which they are known as ours when nobody has the daemon's pla
 
 from typing import Final
 
-from agent.sensors.audit import is_auditd
 from agent.sensors.audit_netlink import TASK_NEVER, AuditSocket
+from agent.sensors.audit_place import is_auditd
 from agent.sensors.audit_rules import EXCLUSIONS, LOCKED, stale
 
 _BACKLOG_LIMIT: Final = 64
