@@ -8,17 +8,13 @@ import pytest
 from agent.sensors.audit_netlink import TASK_NEVER, AuditSocket
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.receiver import Receiver
+from tests.agent.running import an_agent, changed, run, statuses, told
 from tests.agent.sensing import sensing
-from tests.agent.test_agent import an_agent, changed, run, told
 
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(os.geteuid() != 0, reason="the audit level needs root"),
 ]
-
-
-def statuses(receiver):
-    return [event.agent_status for _, event in told(receiver) if event.HasField("agent_status")]
 
 
 async def test_at_the_audit_level_programs_and_their_files_are_joined(tmp_path, tls, free_port):

@@ -6,7 +6,7 @@ import pytest
 
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.receiver import Receiver
-from tests.agent.test_agent import an_agent, changed, gaps, run, told
+from tests.agent.running import an_agent, changed, gaps, run, told
 
 pytestmark = [
     pytest.mark.kernel,

@@ -16,7 +16,7 @@ from agent.sensors.audit_netlink import AuditSocket
 from agent.sensors.audit_rules import stale
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.receiver import Receiver
-from tests.agent.test_agent import an_agent, changed, run, statuses
+from tests.agent.running import an_agent, changed, run, statuses
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "systemd"

@@ -9,7 +9,7 @@ import pytest
 
 from chassis.tls import Identity
 from tests.agent.receiver import Receiver, assert_gapless
-from tests.agent.test_agent import HOST_ID, Agent, _bodies, an_agent, changed, told
+from tests.agent.running import HOST_ID, Agent, an_agent, changed, spooled, told
 
 
 class _Tls:
@@ -42,7 +42,7 @@ async def test_it_renews_after_it_expired_offline_and_ships(enrolment, tmp_path,
             # Without the program it can reach nobody, and keeps what it sees.
             await agent.start()
             spool = tmp_path / "agent" / "spool"
-            await receiver.until(lambda: _bodies(spool), 40)
+            await receiver.until(lambda: spooled(spool), 40)
             assert await agent.end(signal.SIGTERM) == 0
             assert receiver.hellos == []
             await agent.start(enrolment=enrolment.url)
@@ -68,9 +68,9 @@ async def test_it_watches_while_nobody_renews_it(tmp_path, an_enrolment, free_po
         async with receiver.serve(_store(program, tmp_path), f"127.0.0.1:{free_port}"):
             file = agent.watched / "one"
             spool = tmp_path / "agent" / "spool"
-            await receiver.until(lambda: _bodies(spool), 40)
+            await receiver.until(lambda: spooled(spool), 40)
             file.write_text("x")
-            await receiver.until(lambda: bytes(file) in _bodies(spool), 40)
+            await receiver.until(lambda: bytes(file) in spooled(spool), 40)
             assert receiver.hellos == []
             await asyncio.to_thread(program.start)
             await receiver.until(lambda: changed(receiver, file), 60)
