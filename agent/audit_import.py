@@ -5,6 +5,7 @@ What a record says of the kernel's or of user space's doings is read where the l
 account, no clock. The same log gives the same batches, so an import that was killed can go on.
 """
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,7 @@ _ROUND: Final = 512
 _ROUND_RECORDS: Final = 8192
 _TELLS: Final = frozenset(("EXECVE", "PATH", "SOCKADDR"))
 """Types of records that say what a system call did."""
+_SUDO = re.compile(rb"/sudo|2F7375646F")
 _SUCCESS: Final = b" success=yes "
 _SUCCESS_WITHIN: Final = 80
 _OPENS: Final = frozenset(("LOGIN", "USER_START", "USER_LOGIN"))
@@ -114,7 +116,11 @@ class AuditImport:
     def _round(self, whole: list[KernelEvent]) -> None:
         # Of user space each record is an event.
         self._name_host(whole)
-        targets = targets_of(event.record(0) for event in whole if event.kinds[0] in TARGET)
+        targets = targets_of(
+            event.record(0)
+            for event in whole
+            if event.kinds[0] in TARGET and _SUDO.search(event.texts[0])
+        )
         spare: list[str] = []
         for event in whole:
             if event.boot != self._boot:

@@ -147,8 +147,8 @@ class _Kinds(dict[bytes, str]):
 
 def _moment(stamp: bytes) -> tuple[int, int]:
     """Return wall ns and serial of a stamp."""
-    seconds, _, rest = stamp.partition(b".")
-    return int(seconds) * 1_000_000_000 + int(rest[:3]) * 1_000_000, int(rest[4:])
+    time, _, serial = stamp.partition(b":")
+    return int(time[:-4] + time[-3:]) * 1_000_000, int(serial)
 
 
 def _blocks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ class LoggedNames:
     def __init__(self) -> None:
         """Begin knowing nobody."""
         self._names: dict[int, str] = {}
-        self._seen: set[tuple[bytes, bytes]] = set()
+        self._seen: set[bytes] = set()
 
     def __getitem__(self, uid: int) -> str:
         """Return the name, or "" when no record told it."""
@@ -31,14 +31,14 @@ class LoggedNames:
         at = text.find(_SEPARATOR)
         if at < 0:
             return
-        names = text[at:]
-        numbers = text[max(text.find(b" auid="), 0) :][:64]
-        if (numbers, names) in self._seen:
+        of_whom = text[max(text.find(b" auid="), 0) :]
+        if of_whom in self._seen:
             return
         if len(self._seen) >= MOST_SEEN:
             self._seen.clear()
-        if len(names) <= MOST_SEEN_BYTES:
-            self._seen.add((numbers, names))
+        if len(of_whom) <= MOST_SEEN_BYTES:
+            self._seen.add(of_whom)
+        names = text[at:]
         said = dict(_NAME.findall(names))
         for word, number in _NUMBER.findall(text[:at]):
             name = said.get(word.upper(), b"")

@@ -198,12 +198,15 @@ class Assembler:
         if self._expected is None:
             self._expected = serial
         ahead = (serial - self._expected) % _SERIALS
-        if ahead and _SERIALS - ahead <= LATE:
+        if not ahead:
+            self._expected, self._before_ns = (serial + 1) % _SERIALS, wall_ns
+            return
+        if _SERIALS - ahead <= LATE:
             self._came_late(serial)
             return
         if ahead > MOST_MISSING:
             self.restarts += 1
-        elif ahead:
+        else:
             self._holes.append(Hole(self._expected, ahead, self._before_ns, wall_ns))
         self._expected = (serial + 1) % _SERIALS
         self._before_ns = wall_ns

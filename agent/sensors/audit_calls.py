@@ -1,9 +1,9 @@
 """System calls as audit tells them: who called, and the program that an execve started."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from agent.sensors.audit_assembly import KernelEvent
 from agent.sensors.audit_fields import read, text_of
@@ -14,17 +14,33 @@ MOST_ARGUMENT_BYTES: Final = 64 << 10
 """Of all arguments together; what is beyond is cut."""
 _CALL = re.compile(
     rb"arch=(\w+) syscall=(\w+)(?: per=\w+)? success=(\w+) exit=(-?\w+) a0=(\w+) a1=(\w+) a2=(\w+)"
-    rb" a3=(\w+) items=\d+ ppid=(\d{1,10}) pid=(\d{1,10}) auid=(\d{1,10}) uid=(\d{1,10})"
-    rb" gid=\d+ euid=(\d{1,10}) suid=\d+ fsuid=\d+ egid=\d+ sgid=\d+ fsgid=\d+ tty=(\S+)"
-    rb' ses=(\d{1,10}) comm=(?:"[^"]*"|\S+) exe=("[^"]*"|\S+)'
+    rb" a3=(\w+) items=\d+ ppid=(\d{1,10}) pid=(\d{1,10}) "
 )
 """As kernels since 2.6.39 write it: names in another order are read one by one."""
+_CALLER = re.compile(
+    rb"auid=(\d{1,10}) uid=(\d{1,10}) gid=\d+ euid=(\d{1,10}) suid=\d+ fsuid=\d+ egid=\d+ sgid=\d+"
+    rb' fsgid=\d+ tty=(\S+) ses=(\d{1,10}) comm=(?:"[^"]*"|\S+) exe=("[^"]*"|\S+)'
+)
+"""What follows: the same for all that a person does with a program."""
 _ARGUMENT = re.compile(rb'\ba(\d{1,7})(?:\[(\d{1,7})\]|(_len))?=("[^"]*"|\S*)')
+_WHOLE_ARGUMENTS = re.compile(rb'argc=(\d{1,3})(?: a\d{1,3}=(?:"[^"\s]*"|[0-9A-F]+))+')
+"""A few arguments, none of them in pieces."""
 _WORKING_DIRECTORY = re.compile(rb' ?cwd=("[^"]*"|[^\s\x1d]+)')
 _NAME = re.compile(rb'name=("[^"]*"|[^\s\x1d]+)')
 _FIRST_ITEM: Final = b"item=0 "
+_PLACES: Final = [b"a%d" % place for place in range(100)]
 _DELETED: Final = b" (deleted)"
 _MOST_ID: Final = (1 << 32) - 1
+_MOST_KEPT: Final = 4096
+_MOST_KEPT_BYTES: Final = 1024
+"""What comes again and again is short; what is longer is read each time."""
+_T = TypeVar("_T")
+
+
+def _kept(read_text: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
+    """Keep what a text meant: records of one file, folder or caller differ in little else."""
+    kept = lru_cache(maxsize=_MOST_KEPT)(read_text)
+    return lambda text: kept(text) if len(text) <= _MOST_KEPT_BYTES else read_text(text)
 
 
 class Call(NamedTuple):
@@ -55,24 +71,36 @@ def call_of(event: KernelEvent) -> Call | None:
     if text is None:
         return None
     found = _CALL.match(text)
-    if found is None:
+    caller = _caller(text[found.end() :]) if found is not None else None
+    if found is None or caller is None:
         return _call_from_fields(read("SYSCALL", text))
-    said = found.groups()
-    executable = said[15]
+    architecture, number, succeeded, result, a0, a1, a2, a3, ppid, pid = found.groups()
     return Call(
-        architecture=said[0],
-        number=said[1],
-        succeeded=said[2] == b"yes",
-        result=said[3],
-        arguments=(said[4], said[5], said[6], said[7]),
-        ppid=int(said[8]),
-        pid=int(said[9]),
-        login_user_id=int(said[10]),
-        user_id=int(said[11]),
-        effective_user_id=int(said[12]),
-        terminal=terminal_of(said[13]),
-        session_id=int(said[14]),
-        executable=program_of(executable[1:-1] if executable[:1] == b'"' else text_of(executable)),
+        architecture,
+        number,
+        succeeded == b"yes",
+        result,
+        (a0, a1, a2, a3),
+        int(ppid),
+        int(pid),
+        *caller,
+    )
+
+
+@_kept
+def _caller(text: bytes) -> tuple[int, int, int, str, int, bytes] | None:
+    """Return the last six fields of a Call."""
+    found = _CALLER.match(text)
+    if found is None:
+        return None
+    login_user_id, user_id, effective_user_id, terminal, session_id, executable = found.groups()
+    return (
+        int(login_user_id),
+        int(user_id),
+        int(effective_user_id),
+        terminal_of(terminal),
+        int(session_id),
+        program_of(text_of(executable)),
     )
 
 
@@ -148,41 +176,51 @@ def exec_of(
     # is less than one more, tells them apart.
     boot_ns = event.wall_ns + event.serial % 1_000_000 - wall_minus_boot_ns
     return ProcessRecord(
-        kind="exec",
-        boot_ns=boot_ns,
-        start_ns=boot_ns if start_ns is None else start_ns,
-        pid=call.pid,
-        ppid=call.ppid,
-        session_leader=0,
-        user_id=call.user_id,
-        effective_user_id=call.effective_user_id,
-        login_user_id=call.login_user_id,
-        session_id=call.session_id,
-        terminal=call.terminal,
-        exit_status=0,
-        requested_path=_requested_path(event),
-        executable=call.executable,
-        arguments=arguments,
-        arguments_cut=cut,
-        working_directory=working_directory_of(event),
-        cgroup="",
-        exact=True,
+        "exec",
+        boot_ns,
+        boot_ns if start_ns is None else start_ns,
+        call.pid,
+        call.ppid,
+        0,
+        call.user_id,
+        call.effective_user_id,
+        call.login_user_id,
+        call.session_id,
+        call.terminal,
+        0,
+        _requested_path(event),
+        call.executable,
+        arguments,
+        cut,
+        working_directory_of(event),
+        "",
+        True,  # noqa: FBT003  (by name they would cost twice as much)
     )
 
 
 def _requested_path(event: KernelEvent) -> bytes:
     """Return the path that was asked for: the others are the interpreter's and the linker's."""
-    for text in event.all("PATH"):
-        if text.startswith(_FIRST_ITEM):
-            found = _NAME.match(text, len(_FIRST_ITEM))
-            return text_of(found[1]) if found is not None else b""
+    for kind, text in zip(event.kinds, event.texts, strict=True):
+        if kind == "PATH" and text.startswith(_FIRST_ITEM):
+            return _name_in(text)
     return b""
+
+
+@_kept
+def _name_in(text: bytes) -> bytes:
+    found = _NAME.match(text, len(_FIRST_ITEM))
+    return text_of(found[1]) if found is not None else b""
 
 
 def working_directory_of(event: KernelEvent) -> bytes:
     """Return the folder in which a call's process worked; b"" when no record says it."""
     text = event.text("CWD")
-    found = _WORKING_DIRECTORY.match(text) if text is not None else None
+    return _folder_in(text) if text is not None else b""
+
+
+@_kept
+def _folder_in(text: bytes) -> bytes:
+    found = _WORKING_DIRECTORY.match(text)
     return text_of(found[1]) if found is not None else b""
 
 
@@ -191,12 +229,24 @@ def arguments_of(event: KernelEvent) -> tuple[tuple[bytes, ...], bool]:
 
     Long arguments come in pieces (a1_len=… a1[0]=… a1[1]=…), many of them in several records.
     """
+    said = event.all("EXECVE")
+    if len(said) == 1 and (found := _WHOLE_ARGUMENTS.fullmatch(said[0])) is not None:
+        parts = [part.partition(b"=") for part in said[0].split(b" ")]
+        # When they are numbered as usual.
+        if [name for name, _, _ in parts[1:]] == _PLACES[: int(found[1])]:
+            return tuple(
+                raw[1:-1] if raw[:1] == b'"' else text_of(raw) for _, _, raw in parts[1:]
+            ), False
+    return _arguments_in_pieces(said)
+
+
+def _arguments_in_pieces(said: list[bytes]) -> tuple[tuple[bytes, ...], bool]:
     whole: dict[int, bytes] = {}
     pieces: dict[int, dict[int, bytes]] = {}
     lengths: dict[int, int] = {}
     stated, room = 0, MOST_ARGUMENT_BYTES
-    for said in event.all("EXECVE"):
-        text = said.partition(b"\x1d")[0]
+    for one in said:
+        text = one.partition(b"\x1d")[0]
         if text.startswith(b"argc="):
             digits = text[5 : text.find(b" ") if b" " in text else None]
             stated = int(digits) if digits.isdigit() and len(digits) < 8 else 0  # noqa: PLR2004

@@ -70,7 +70,7 @@ def read(kind: str, text: bytes) -> dict[str, bytes]:
     the first counts; a message's own fields come after those the kernel wrote, which it cannot
     overrule.
     """
-    for form in _FORMS.of(kind):
+    for form in _FORMS.of(kind, text):
         fields = in_form(form, text)
         if fields is not None:
             return fields

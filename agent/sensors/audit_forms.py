@@ -13,8 +13,9 @@ _FIELD = re.compile(
     rb"""(?<![\w-])(?!msg=')([A-Za-z_][\w-]*)=(?:("[^"'\x1d]*")|([^\s"'\x1d?(][^\s"'\x1d]*)|\?|\(null\)|\(none\)|)"""
 )
 _QUOTED, _PLAIN = rb"""="([^"'\x1d]*)\"""", rb"""=([^\s"'\x1d?(][^\s"'\x1d]*)"""
-_MOST_OF_TYPE: Final = 8
+_MOST_ALIKE: Final = 8
 _MOST: Final = 256
+_MOST_COUNTED: Final = 4096
 _LEARN_EVERY: Final = 16
 """Records of a type that no form fits: then the next is learned, as it may be frequent."""
 
@@ -36,23 +37,23 @@ class Forms:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._of_type: dict[str, list[Form]] = {}
-        self._missed: dict[str, int] = {}
+        self._known: dict[tuple[str, int], list[Form]] = {}
+        self._missed: dict[tuple[str, int], int] = {}
         self._count = 0
 
-    def of(self, kind: str) -> list[Form]:
-        """Return those of a type."""
-        return self._of_type.get(kind, [])
+    def of(self, kind: str, text: bytes) -> list[Form]:
+        """Return those that a text of a type may have: it has as many fields as they."""
+        return self._known.get((kind, text.count(b"=")), [])
 
     def missed(self, kind: str, text: bytes, untrusted: Container[str]) -> None:
         """Note that no form fitted `text`; it may become one."""
-        known = self._of_type.get(kind, [])
-        missed = self._missed.get(kind, 0) + 1
-        if self._count >= _MOST or len(known) >= _MOST_OF_TYPE or len(self._missed) > _MOST:
+        key = kind, text.count(b"=")
+        known = self._known.get(key, [])
+        if self._count >= _MOST or len(known) >= _MOST_ALIKE or len(self._missed) >= _MOST_COUNTED:
             return
-        self._missed[kind] = missed
+        self._missed[key] = missed = self._missed.get(key, 0) + 1
         if missed % _LEARN_EVERY == 0 and (form := form_of(text, untrusted)) is not None:
-            self._of_type[kind] = [*known, form]
+            self._known[key] = [*known, form]
             self._count += 1
 
 
