@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from chassis import clock
 from chassis.text import show
@@ -15,6 +13,7 @@ from services.store.repository.batches import Batches
 from services.store.repository.candidates import Candidates, Row
 from services.store.repository.counts import TERM_FACETS, Counts, counted_by_headers
 from services.store.repository.filters import QueryError
+from services.store.repository.hours import Sums
 from services.store.search import MOST_OPENED, Search, opened
 
 FACETS = ("host", "herd", "kind", *TERM_FACETS)
@@ -22,16 +21,6 @@ DEFAULT_TOP, MOST_TOP = 10, 100
 MOST_BATCHES = 5000
 MOST_S = 6.0
 MINUTE_S = 60
-
-
-@dataclass(slots=True)
-class Sums:
-    """Counts as they grow."""
-
-    total: int = 0
-    facets: dict[str, Counter[str]] = field(default_factory=dict)
-    slices: Counter[tuple[int, str]] = field(default_factory=Counter)
-    complete: bool = True
 
 
 class Summary:
@@ -52,7 +41,7 @@ class Summary:
         """
         top = _checked(asked)
         wanted = await self._search.wanted(asked.filter)
-        sums = Sums(facets={name: Counter() for name in asked.facets})
+        sums = Sums.of(asked.facets)
         if counted_by_headers(asked.filter, tuple(asked.facets), asked.slice_seconds):
             rest = await self._counts.add(wanted, asked, sums)
             await self._open(rest, asked, sums)

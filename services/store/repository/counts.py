@@ -7,8 +7,8 @@ for is opened, as is one whose terms were cut.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -17,6 +17,7 @@ from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.repository.candidates import FIELDS, MOST_MS, Candidates, Row
 from services.store.repository.conditions import NAMES, Query, Wanted
 from services.store.repository.days import Days
+from services.store.repository.hours import Hour, Hours, Sums, cut
 
 TERM_FACETS = {
     "user": "w",
@@ -28,6 +29,8 @@ TERM_FACETS = {
 }
 OWNERS = {"h": "host", "d": "herd"}
 BATCH = 5000
+AT_ONCE = 4
+"""Questions put to MongoDB at once for one answer: it gives each a core."""
 COUNTED = 2
 """Version of the index from which terms have counts."""
 SURE = {"xc": {"$ne": True}, "xv": {"$gte": COUNTED}}
@@ -35,15 +38,8 @@ _EXCLUSIVE = ("users", "effective_users")
 """Fields of which an event has one value at most, so that counts add up."""
 _OTHERS = ("services", "session_ids")
 _LETTERS = {"users": "w", "effective_users": "u", "services": "s", "session_ids": "n"}
-_PLAIN = frozenset({"hosts", "herds", "from_time", "to_time"})
-
-
-class Sums(Protocol):
-    """Where counts go."""
-
-    total: int
-    facets: dict[str, Counter[str]]
-    slices: "Counter[tuple[int, str]]"
+_TIMES = frozenset({"from_time", "to_time"})
+_PLAIN = _TIMES | {"hosts", "herds"}
 
 
 def values_of(terms: Sequence[str], counts: Sequence[int]) -> dict[str, bytes]:
@@ -79,30 +75,53 @@ class Counts:
     def __init__(self, database: "Database[Any]", candidates: Candidates, days: Days) -> None:
         """Use `database`."""
         self._database, self._candidates, self._days = database, candidates, days
+        self._hours = Hours()
 
     async def add(
         self, wanted: Wanted, asked: pb.SummariseEventsRequest, sums: Sums
     ) -> AsyncIterator[Row]:
         """Add what headers say to `sums`; return the rows of batches that must be opened."""
-        rest: dict[str, list[str]] = {}
+        parts: dict[str, Sums] = {}
+        jobs: list[Coroutine[Any, Any, None]] = []
+        whole = {field.name for field, _ in asked.filter.ListFields()} <= _TIMES
+        for day in await self._days.overlapping(wanted.from_ns, wanted.to_ns):
+            part = parts[day.name] = Sums.of(asked.facets)
+            for query, hint in await self._candidates.inside(day, wanted):
+                rest, hours = cut(query, day, wanted) if whole else ([(query, hint)], [])
+                jobs += [self._part(day.name, each, by, asked, part) for each, by in rest]
+                jobs += [self._hour(hour, asked, part) for hour in hours]
+        await _some_at_once(jobs)
+        for part in parts.values():
+            sums.add(part)
+        return self._rest({day: part.unsure for day, part in parts.items()}, wanted)
+
+    async def _hour(self, hour: Hour, asked: pb.SummariseEventsRequest, sums: Sums) -> None:
+        """Add an hour, counted now or before."""
+        # First: what comes while it is counted makes the next question count again.
+        batches = await self._database[hour.day.name].count_documents(
+            hour.ends(), hint=NAMES["time"], maxTimeMS=MOST_MS
+        )
+        counted = self._hours.known(hour, batches, asked)
+        if counted is None:
+            counted = Sums.of(asked.facets)
+            if batches:
+                await self._part(hour.day.name, hour.query(), "time", asked, counted)
+            self._hours.note(hour, batches, asked, counted)
+        sums.add(counted)
+
+    async def _part(
+        self, day: str, query: Query, hint: str, asked: pb.SummariseEventsRequest, sums: Sums
+    ) -> None:
+        """Add the batches of a query."""
         letters = {TERM_FACETS[name] for name in asked.facets if name in TERM_FACETS}
         filtered = _filtered(asked.filter)
         if filtered is not None:
             letters.add(filtered[0])
-        for day in await self._days.overlapping(wanted.from_ns, wanted.to_ns):
-            for query, hint in await self._candidates.inside(day, wanted):
-                whole = {**query, **SURE} if letters else query
-                minutes = self._add_minutes(day.name, whole, hint, asked, sums)
-                if not letters:
-                    await minutes
-                    continue
-                values = self._add_values(day.name, query, hint, letters, filtered, asked, sums)
-                if filtered is not None:
-                    minutes.close()
-                    rest[day.name] = await values
-                else:
-                    _, rest[day.name] = await asyncio.gather(minutes, values)
-        return self._rest(rest, wanted)
+        else:
+            sure = {**query, **SURE} if letters else query
+            await self._add_minutes(day, sure, hint, asked, sums)
+        if letters:
+            await self._add_values(day, query, hint, letters, filtered, asked, sums)
 
     async def _add_minutes(
         self, day: str, query: Query, hint: str, asked: pb.SummariseEventsRequest, sums: Sums
@@ -118,18 +137,25 @@ class Counts:
             {"$unwind": "$m"},
             {"$group": {"_id": key, "n": {"$sum": {"$arrayElemAt": ["$m", 2]}}}},
         ]
-        rows = self._database[day].aggregate(steps, hint=NAMES[hint], maxTimeMS=MOST_MS)
+        groups = self._database[day].aggregate(
+            steps, hint=NAMES[hint], maxTimeMS=MOST_MS, batchSize=BATCH
+        )
         kinds = frozenset(asked.filter.kinds)
-        async for row in rows:
-            key, count = row["_id"], row["n"]
-            if kinds and key["k"] not in kinds:
-                continue
-            sums.total += count
-            for name, value in (("kind", "k"), ("host", "h"), ("herd", "d")):
-                if name in sums.facets:
-                    sums.facets[name][key[value]] += count
-            if step:
-                sums.slices[key["s"] * 60, key["k"]] += count
+        told = [
+            (letter, sums.facets[facet])
+            for letter, facet in (("k", "kind"), *OWNERS.items())
+            if facet in sums.facets
+        ]
+        while rows := await groups.to_list(BATCH):
+            for row in rows:
+                key, count = row["_id"], row["n"]
+                if kinds and key["k"] not in kinds:
+                    continue
+                sums.total += count
+                for letter, counter in told:
+                    counter[key[letter]] += count
+                if step:
+                    sums.slices[key["s"] * 60, key["k"]] += count
 
     async def _add_values(
         self,
@@ -140,10 +166,10 @@ class Counts:
         filtered: tuple[str, frozenset[str]] | None,
         asked: pb.SummariseEventsRequest,
         sums: Sums,
-    ) -> list[str]:
-        """Add counts by value; return the ids of batches that do not say them exactly."""
-        unclear = {"$or": ["$xc", {"$lt": ["$xv", COUNTED]}]}
-        key: Query = {"i": {"$cond": [unclear, "$_id", None]}}
+    ) -> None:
+        """Add counts by value, and the ids of batches that do not say them exactly."""
+        # MongoDB groups by fields as they are in less time than by expressions.
+        key: Query = {"cut": "$xc", "version": "$xv"}
         key |= {letter: f"$v.{letter}" for letter in letters}
         if filtered is not None:
             key |= {f"o{name}": f"${name}" for name in OWNERS}
@@ -151,20 +177,24 @@ class Counts:
         groups = self._database[day].aggregate(
             steps, hint=NAMES[hint], maxTimeMS=MOST_MS, batchSize=BATCH, allowDiskUse=True
         )
-        unsure: list[str] = []
+        unsure = False
         # Quiet hosts say the same again and again: each text is read once.
         texts: Counter[tuple[str, str, str, bytes]] = Counter()
         while rows := await groups.to_list(BATCH):
             for row in rows:
                 said = row["_id"]
-                if said["i"] is not None:
-                    unsure.append(said["i"])
+                if said.get("cut") or said.get("version", 0) < COUNTED:
+                    unsure = True
                     continue
                 for letter in letters & said.keys():
                     owner = said.get("oh", ""), said.get("od", "")
                     texts[*owner, letter, said[letter]] += row["n"]
+        if unsure:
+            found = self._database[day].find({**query, "$nor": [SURE]}, {"_id": True})
+            sums.unsure += [
+                row["_id"] async for row in found.hint(NAMES[hint]).max_time_ms(MOST_MS)
+            ]
         _add_texts(texts, filtered, asked, sums)
-        return unsure
 
     async def _rest(self, ids: Mapping[str, list[str]], wanted: Wanted) -> AsyncIterator[Row]:
         for name, keys in ids.items():
@@ -174,6 +204,22 @@ class Counts:
                     yield row
         async for row in self._candidates.across_ends(wanted):
             yield row
+
+
+async def _some_at_once(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do all, AT_ONCE beside one another."""
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(job: Coroutine[Any, Any, None]) -> None:
+        async with free:
+            await job
+
+    tasks = [asyncio.create_task(one(job)) for job in jobs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _filtered(asked: pb.EventFilter) -> tuple[str, frozenset[str]] | None:

@@ -162,7 +162,9 @@ class Custody:
             whole = {**row, **change}
             wide = "w" in whole
             await self._days.widen([Day(day, whole["t0"], whole["t1"], whole["xc"], wide)])
+            await self._days.changed(day)
             await self._database[day].update_one({"_id": row["_id"]}, {"$set": change})
+            await self._days.changed(day)
         return lied
 
 

@@ -1,9 +1,9 @@
 """Which days have batches, and between which times their events lie: questions skip the others.
 
 A document a day: _id the collection; t0, t1 bounds of event times (wall ns), wide of the hour so
-that they seldom change; cut, wide: whether such batches are there. They are written before the
-first batch they are needed for, and only widen: so they hold for every replica at any moment. The
-document of a day that was dropped may stay.
+that they seldom change; cut, wide: whether such batches are there; changes: see Day. Bounds are
+written before the first batch they are needed for, and only widen: so they hold for every replica
+at any moment. The document of a day that was dropped may stay.
 """
 
 from collections.abc import Iterable
@@ -28,6 +28,8 @@ class Day:
     """There are batches whose terms were cut."""
     wide: bool = False
     """There are batches that span a long time."""
+    changes: int = 0
+    """Rises with every batch that is changed in place."""
 
     def covers(self, other: "Day") -> bool:
         """Whether what is known here already says all that `other` says."""
@@ -81,6 +83,13 @@ class Days:
             await self._days.update_one({"_id": day.name}, change, upsert=True)
             self._known[day.name] = wider if known is None else _united(known, wider)
 
+    async def changed(self, name: str) -> None:
+        """Note that batches of a day are about to be changed in place, or have been: both.
+
+        What was counted before, and what was counted meanwhile, holds no longer.
+        """
+        await self._days.update_one({"_id": name}, {"$inc": {"changes": 1}})
+
     async def all(self) -> list[Day]:
         """Return all days, oldest first."""
         return [_day(row) async for row in self._days.find().sort("_id", ASCENDING)]
@@ -96,7 +105,8 @@ class Days:
 
 
 def _day(row: dict[str, Any]) -> Day:
-    return Day(row["_id"], row["t0"], row["t1"], row.get("cut", False), row.get("wide", False))
+    flags = row.get("cut", False), row.get("wide", False)
+    return Day(row["_id"], row["t0"], row["t1"], *flags, row.get("changes", 0))
 
 
 def _united(one: Day, other: Day) -> Day:

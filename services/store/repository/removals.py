@@ -12,6 +12,7 @@ from chassis.mongo import ASCENDING, Database, IndexModel, ReturnDocument
 from evidence.removals import CONDITIONS, Removal, of_document
 from services.store.domain.places import BODIES, PREFIX, bodies_of
 from services.store.domain.removals import AUTHORITY, Extent, Sum
+from services.store.repository.days import Days
 
 PART = 1000
 """Bodies removed at once."""
@@ -40,6 +41,7 @@ class Removals:
     def __init__(self, database: "Database[Any]") -> None:
         """Use `database`."""
         self._database, self._marks = database, database["removals"]
+        self._days = Days(database)
 
     async def prepare(self) -> None:
         """Make the index."""
@@ -171,12 +173,14 @@ class Removals:
         if removal.why == AUTHORITY:
             change |= {"x": [], "v": {}, "xc": False}
         keys: list[str] = []
+        await self._days.changed(day)
         async for row in self._database[day].find(_headers(removal), {"_id": True}):
             keys.append(row["_id"])
             if len(keys) == PART:
                 await self._remove(day, keys, change)
                 keys = []
         await self._remove(day, keys, change)
+        await self._days.changed(day)
 
     async def _remove(self, day: str, keys: Sequence[str], change: dict[str, Any]) -> None:
         if keys:
