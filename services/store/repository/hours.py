@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nightherd.store.v1 import store_service_pb2 as pb
-from services.store.repository.candidates import WIDE_NS, Query, Wanted
+from services.store.repository.conditions import WIDE_NS, Query, Wanted
 from services.store.repository.days import HOUR_NS, Day
 
 MOST_HOURS = 48

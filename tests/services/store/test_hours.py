@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nightherd.store.v1 import store_service_pb2 as pb
-from services.store.repository.candidates import WIDE_NS, Wanted
+from services.store.repository.conditions import WIDE_NS, Wanted
 from services.store.repository.days import HOUR_NS, Day
 from services.store.repository.hours import KEPT_S, Hour, Hours, Sums, cut
 from tests.services.store.test_search import HOSTS, everything, random_batches
