@@ -38,7 +38,7 @@ def frame(batch: pb.SealedBatch) -> bytes:
     return _HEAD.pack(MAGIC, len(content), zlib.crc32(content)) + content
 
 
-def read(path: Path) -> Iterator[Record]:
+def read(path: Path, most_searched_bytes: int = MOST_SEARCHED_BYTES) -> Iterator[Record]:
     """Yield the whole records of a file, in order.
 
     What is no record is passed over: then a record's offset is not the end of the one before, or
@@ -46,7 +46,7 @@ def read(path: Path) -> Iterator[Record]:
     """
     with path.open("rb", buffering=_CHUNK_BYTES) as file:
         size, offset, searched = path.stat().st_size, 0, 0
-        while offset < size and searched <= MOST_SEARCHED_BYTES:
+        while offset < size and searched <= most_searched_bytes:
             found = _next(file, offset, size)
             if isinstance(found, Record):
                 yield found

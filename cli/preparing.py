@@ -45,7 +45,7 @@ def prepare(home: Home, port: int) -> Prepared:
     _check_sockets(home, prepared.user)
     try:
         _fill(home, prepared)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves nothing
         clear(home)
         raise
     return prepared

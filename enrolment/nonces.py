@@ -11,9 +11,9 @@ MOST = 20_000
 class Nonces:
     """Nonces that were given out and not used yet; bounded, the oldest goes first."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """None is out; `clock` says seconds that never go back."""
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
+        """None is out; `clock` says seconds that never go back, `most` may be out at once."""
+        self._clock, self._most = clock, most
         self._given: dict[str, float] = {}
 
     def give(self) -> str:
@@ -22,7 +22,7 @@ class Nonces:
         # In order of age: what is first is oldest.
         while self._given:
             oldest = next(iter(self._given))
-            if len(self._given) < MOST and now - self._given[oldest] <= LIFE_S:
+            if len(self._given) < self._most and now - self._given[oldest] <= LIFE_S:
                 break
             del self._given[oldest]
         nonce = secrets.token_hex(16)

@@ -11,9 +11,14 @@ MOST_ADDRESSES = 10_000
 class Rates:
     """Buckets by address; the one that asked longest ago is forgotten first."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Allow `per_minute` at once, and then as many a minute."""
-        self._most, self._clock = float(per_minute), clock
+    def __init__(
+        self,
+        per_minute: int,
+        clock: Callable[[], float] = time.monotonic,
+        most_addresses: int = MOST_ADDRESSES,
+    ) -> None:
+        """Allow `per_minute` at once, and then as many a minute, to each of `most_addresses`."""
+        self._most, self._clock, self._most_addresses = float(per_minute), clock, most_addresses
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, address: str) -> float:
@@ -23,7 +28,7 @@ class Rates:
         left = min(self._most, left + (now - seen) * self._most / 60)
         wait = 0.0 if left >= 1 else (1 - left) * 60 / self._most
         self._buckets[key] = (left if wait else left - 1, now)
-        while len(self._buckets) > MOST_ADDRESSES:
+        while len(self._buckets) > self._most_addresses:
             self._buckets.popitem(last=False)
         return wait
 

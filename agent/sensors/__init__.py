@@ -91,7 +91,7 @@ def open_sensors(
             _poll(opened, watch_list)
         if opened.level != "audit":
             _try(opened, AuditSensor, "logins, sudo, account tools and firewall changes")
-    except BaseException:
+    except BaseException:  # whatever it was: no sensor stays open
         opened.close()
         raise
     return opened

@@ -85,7 +85,7 @@ class AuditSocket:
                     continue
                 break
             self._socket.bind((0, groups))
-        except BaseException:
+        except OSError:
             self._socket.close()
             raise
         self._sequence = 0

@@ -96,7 +96,7 @@ class BpfSensor:
         self._object = BpfObject(OBJECT_FILE.read_bytes(), {"records": ring_bytes})
         try:
             self._ring = RingBuffer(self._object.map_fd("records"), ring_bytes)
-        except BaseException:
+        except BaseException:  # whatever it was: nothing stays attached
             self._object.close()
             raise
         self._closed = False

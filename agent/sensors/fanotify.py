@@ -81,7 +81,7 @@ class FanotifySensor:
         self._well_wall_ns = time.time_ns()
         try:
             self._adopt(b"/")
-        except BaseException:
+        except BaseException:  # whatever it was: no mark stays
             self.close()
             raise
 

@@ -98,7 +98,7 @@ class BpfObject:
             for name, entries in (map_sizes or {}).items():
                 self._library.bpf_map__set_max_entries(self._map(name), entries)
             self._load_and_attach()
-        except BaseException:
+        except BaseException:  # whatever it was: nothing stays loaded
             self.close()
             raise
 

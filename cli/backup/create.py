@@ -57,7 +57,7 @@ async def create(client: "Client[Any]", folder: Path, home: Home | None, say: Sa
         manifest = await _written(client, partial, home, say)
         partial.rename(folder)
         _sync(folder.parent)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: half a backup is none
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return manifest

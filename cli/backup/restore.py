@@ -33,7 +33,7 @@ async def restore(client: "Client[Any]", folder: Path, say: Say) -> Manifest:
     try:
         for dumped in manifest.collections:
             await _restored(targets[dumped.program], folder, dumped, say)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: half a restore is none
         for database in targets.values():
             await client.drop_database(database.name)
         raise

@@ -71,7 +71,7 @@ class Custodian:
                     await self._scrub_until(until, pace)
             except PyMongoError as error:
                 log.warning("custody walk did not finish", error=str(error)[:200])
-            except Exception:
+            except Exception:  # a mistake of ours is told, and does not end custody for good
                 log.exception("custody walk failed")
             await asyncio.sleep(max(until - time.monotonic(), 0.1))
 

@@ -119,7 +119,7 @@ class Retention:
                         await self.once(clock.wall_ns())
             except PyMongoError as error:
                 log.warning("retention did not finish", error=str(error)[:200])
-            except Exception:
+            except Exception:  # a mistake of ours is told, and does not end retention for good
                 log.exception("retention failed")
             await asyncio.sleep(pause_s)
 

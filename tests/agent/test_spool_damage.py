@@ -179,10 +179,8 @@ def test_a_batch_hidden_in_a_batch_is_not_found_by_a_search(tmp_path):
     again.close()
 
 
-def test_a_search_through_endless_false_records_ends(tmp_path, monkeypatch):
-
-    monkeypatch.setattr(segments, "MOST_SEARCHED_BYTES", 1 << 20)
+def test_a_search_through_endless_false_records_ends(tmp_path):
     head = segments.MAGIC + (100_000).to_bytes(4, "little") + bytes(4)
     path = tmp_path / "1.seg"
     path.write_bytes(head * 20_000)
-    assert list(segments.read(path)) == []
+    assert list(segments.read(path, 1 << 20)) == []

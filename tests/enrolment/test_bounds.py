@@ -2,7 +2,6 @@
 
 import pytest
 
-from enrolment import nonces, rates
 from enrolment.nonces import Nonces
 from enrolment.rates import Rates
 
@@ -25,9 +24,8 @@ def test_a_nonce_is_in_force_for_a_minute():
     assert not given.take(second)
 
 
-def test_nonces_are_bounded_and_the_oldest_goes_first(monkeypatch):
-    monkeypatch.setattr(nonces, "MOST", 3)
-    given = Nonces(Clock())
+def test_nonces_are_bounded_and_the_oldest_goes_first():
+    given = Nonces(Clock(), most=3)
     made = [given.give() for _ in range(4)]
     assert [given.take(nonce) for nonce in made] == [False, True, True, True]
 
@@ -69,9 +67,8 @@ def test_a_bucket_fills_again_in_a_minute_and_waiting_as_told_suffices():
     assert [asked.wait_s("a") > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_buckets_are_bounded(monkeypatch):
-    monkeypatch.setattr(rates, "MOST_ADDRESSES", 2)
-    asked = Rates(1, Clock())
+def test_buckets_are_bounded():
+    asked = Rates(1, Clock(), most_addresses=2)
     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
         asked.wait_s(address)
     assert len(asked._buckets) == 2
