@@ -9,6 +9,8 @@ from evidence.exports.formats import Format
 
 MOST_LINE_BYTES = 64 << 20
 """More is no row."""
+MOST_ROWS_BYTES = 1 << 30
+"""Rows of one batch; more is no export."""
 MOST_SEARCHES = 20
 """Batches whose rows are looked for in vain; each costs reading the rest of the file."""
 
@@ -120,7 +122,9 @@ class Rows:
 
     def _own(self, batch: str) -> Iterator[bytes]:
         """Yield the lines of `batch` that follow; those that name none count as its own."""
+        left = MOST_ROWS_BYTES
         for line, named in self._lines():
-            if named not in (batch, ""):
+            if named not in (batch, "") or len(line) > left:
                 return
+            left -= len(line)
             yield line

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from chassis.text import show
 from cli.export_findings import Check, tell
-from cli.export_rows import Rows, Taken
+from cli.export_rows import MOST_ROWS_BYTES, Rows, Taken
 from cli.links import Links
 from cli.parts import MOST_LINE_BYTES, proof_of
 from delivery.frames import BadFrameError, SizeMismatchError, open_frame
@@ -25,8 +25,6 @@ from nightherd.event.v1.event_pb2 import EventBatch
 from nightherd.store.v1 import store_service_pb2 as pb
 
 INTACT, BROKEN, UNREADABLE = 0, 1, 2
-MOST_ROWS_BYTES = 1 << 30
-"""Rows of one batch; more is no export."""
 
 
 class UnreadableError(Exception):

@@ -169,7 +169,9 @@ class Hosts:
 
     async def ids_of(self, names: Sequence[str]) -> list[str]:
         """Return what may be the id of a host meant by `names`: names or ids, known or not."""
-        rows = self._hosts.find({"name": {"$in": list(names)}}, {"_id": True})
+        lower = [show(name).lower() for name in names]  # that is what has an index
+        query = {"lower_name": {"$in": lower}, "name": {"$in": list(names)}}
+        rows = self._hosts.find(query, {"_id": True})
         return [*names, *[row["_id"] async for row in rows]]
 
     async def ids_in(self, field: str, values: Sequence[str]) -> list[str]:
