@@ -91,6 +91,16 @@ ALERT: tuple[Field, ...] = (
     ("modelRevision", "int", "revision of the models it was judged by"),
 )
 
+ALERT_ELSEWHERE: tuple[Field, ...] = tuple(
+    (name, "str", "of what is no host: may be asked for, and no row has it")
+    for name in (
+        *("appID", "containerName", "country", "err", "function", "functionID", "imageId"),
+        *("imageName", "label", "labels", "namespace", "rawEvent", "requestID", "runtime"),
+        "version",
+    )
+)
+"""The rest of the contract's fields: a client that projects on them is no mistake."""
+
 PROFILE: tuple[Field, ...] = (
     ("_id", "str", "identifies the service in paths (/ is ~1, ~ is ~0)"),
     ("service", "str", "name of the service"),

@@ -70,7 +70,7 @@ async def csv_answer(
     spreadsheet would take for formulas get a quote in front unless `raw` is asked for.
     """
     wanted = question.fields() or frozenset(columns)
-    shown = [name for name in columns if name in wanted]
+    shown = [name for name in columns if name in wanted] or list(columns)
     raw = question.flag("raw") or False
     lines = _csv_lines(await begun(parts), shown, raw=raw)
     return ExactType(lines, "text/csv", file_name)

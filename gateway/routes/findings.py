@@ -13,6 +13,8 @@ from gateway.peers import DEADLINE_S, STREAM_S, Peers
 from gateway.streams import csv_answer, json_answer
 from nightherd.store.v1 import store_service_pb2 as pb
 
+ALERT_FIELDS = (*fields.ALERT, *fields.ALERT_ELSEWHERE)
+
 router = APIRouter(tags=["findings"], dependencies=[Depends(reader)])
 
 
@@ -60,7 +62,7 @@ async def download_activities(request: Request) -> Response:
 async def list_alerts(request: Request) -> Response:
     """Return alerts, newest first; `Total-Count` says how many match."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, ALERT_QUERY, fields.ALERT)
+    question = queries.read(request, ALERT_QUERY, ALERT_FIELDS)
     passes = filters.sieve(question)
     if passes is not None:
         rows, total = await _sieved_page(peers, question, passes)
@@ -78,7 +80,7 @@ async def list_alerts(request: Request) -> Response:
 async def download_alerts(request: Request) -> Response:
     """Return all matching alerts as CSV, without a cap."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, (*ALERT_QUERY, "raw"), fields.ALERT)
+    question = queries.read(request, (*ALERT_QUERY, "raw"), ALERT_FIELDS)
     passes = filters.sieve(question)
     paging = filters.whole(question)
     asked = pb.StreamAlertsRequest(filter=filters.alerts(question), paging=paging)

@@ -92,24 +92,8 @@ async def test_an_alert_is_told_in_the_words_of_the_contract_and_more(api, backe
 def test_every_field_of_the_contract_that_a_host_can_have_has_a_column(contract):
     activity = set(contract["models"]["SharedHostActivity"])
     assert activity <= set(fields.columns(fields.ACTIVITY))
-    # What only images, functions and app-embedded defenders have.
-    others = {
-        "appID",
-        "containerName",
-        "country",
-        "err",
-        "function",
-        "functionID",
-        "imageId",
-        "imageName",
-        "label",
-        "labels",
-        "namespace",
-        "rawEvent",
-        "requestID",
-        "runtime",
-        "version",
-    }
+    others = set(fields.columns(fields.ALERT_ELSEWHERE))
+    assert not others & set(fields.columns(fields.ALERT))
     assert set(contract["models"]["SharedRuntimeAudit"]) - others <= set(
         fields.columns(fields.ALERT)
     )
@@ -134,6 +118,7 @@ async def test_every_query_name_of_the_contract_is_accepted(api, contract):
         "type": "",
         "effect": "alert",
         "state": "active",
+        "fields": "",
     }
     for path in served:
         names = contract["endpoints"][f"GET {path}"]["query"]
@@ -286,6 +271,12 @@ async def test_alerts_are_filtered_also_by_what_the_store_does_not_know(api, bac
     assert await hosts(aggregate="true", region="") == ["web-2", "web-1"]
     (_, one) = await api.rows(ALERTS, user=mark)
     assert [r["_id"] for r in await api.rows(ALERTS, id=one["_id"])] == [one["_id"]]
+
+
+async def test_fields_that_only_containers_have_may_be_asked_for(api, backend, mark):
+    await backend.record(an_alert(user=mark))
+    assert await api.rows(ALERTS, user=mark, fields="user,imageName") == [{"user": mark}]
+    assert (await api.get(f"{ALERTS}/download", user=mark, fields="imageName")).status_code == 200
 
 
 async def test_an_unknown_effect_or_alert_type_is_refused(api):
