@@ -7,6 +7,7 @@ from cli.commands import backups, events, evidence, findings, hosts, machine
 COMMANDS = (
     *(machine.up, machine.doctor, machine.status, machine.version),
     *(findings.hosts, findings.activities, findings.alerts, findings.gaps),
+    *(findings.incidents, findings.acknowledge),
     *(events.events, events.timeline, events.tree),
     *(evidence.export, evidence.verify, evidence.verify_heads),
     *(hosts.replay, hosts.enrol_token, hosts.direct, hosts.erase),

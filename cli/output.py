@@ -72,4 +72,4 @@ def _table(columns: Sequence[str], cells: list[list[str]], *, head: bool, cut: b
 
 def _is_id(column: str) -> bool:
     """Whether a column holds what other commands are asked with: half of it is of no use."""
-    return column.endswith("ID")
+    return column == "id" or column.endswith("ID")

@@ -3,7 +3,8 @@
 Every piece is made safe to read before it is put in. Pieces never are templates.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,42 @@ def alert_sentence(finding: findings.Finding, count: int) -> str:
         {"severity": severity, "message": show(alert.message)}
     )
     return _times(sentence, count)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What is said of an incident, as it is stored."""
+
+    users: Sequence[str]
+    session_id: int | None
+    service: str
+    attacks: Sequence[str]
+    alerts: int
+    high: int
+    acknowledged_by: str = ""
+    note: str = ""
+
+
+def incident_sentence(moment: str, incident: Incident) -> str:
+    """Return what a moment of an incident ("began", "ended", "acknowledged") says."""
+    template = templates()["incidents"].get(moment)
+    if template is None:
+        return "Something became of an incident that this version has no words for"
+    people = enumerated(incident.users, "somebody")
+    whose = f"{people} in session {incident.session_id}"
+    if incident.session_id is None:
+        whose = f"service {show(incident.service)}" if incident.service else "no known service"
+    high = f", {incident.high} of them high" if incident.high else ""
+    sentence: str = template.format_map(
+        {
+            "whose": whose,
+            "attacks": enumerated(incident.attacks, "alerts"),
+            "alerts": f"{incident.alerts} alert{'' if incident.alerts == 1 else 's'}{high}",
+            "by": show(incident.acknowledged_by) or "Somebody",
+            "note": f" ({show(incident.note)})" if incident.note else "",
+        }
+    )
+    return sentence
 
 
 def files(paths: Iterable[bytes]) -> str:

@@ -18,6 +18,7 @@ from gateway.routes import (
     exports,
     findings,
     host_profiles,
+    incidents,
     meta,
     mgmt,
     profiles,
@@ -28,6 +29,7 @@ PREFIX = "/api/v1"
 ROUTERS = (
     authenticate.router,
     findings.router,
+    incidents.router,
     profiles.router,
     host_profiles.router,
     evidence.router,

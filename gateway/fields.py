@@ -217,11 +217,34 @@ EVENT: tuple[Field, ...] = event_rows.EVENT
 
 TIMELINE: tuple[Field, ...] = (
     ("time", "time", "when"),
-    ("entry", "str", "event, activity, alert or gap"),
+    ("entry", "str", "event, activity, alert, incident or gap"),
     ("hostname", "str", "host it happened on"),
     ("hostID", "str", "identifies the host"),
     ("sentence", "str", "what happened, in one sentence"),
-    ("item", "object", "the row of the event, activity, alert or gap"),
+    ("item", "object", "the row of the event, activity, alert, incident or gap"),
+)
+
+INCIDENT: tuple[Field, ...] = (
+    ("id", "str", "identifies the incident"),
+    ("hostname", "str", "host it is on"),
+    ("hostID", "str", "identifies the host"),
+    ("herd", "str", "herd of the host"),
+    ("state", "str", "open, quiet (no alert for a day) or acknowledged"),
+    ("firstTime", "time", "when its first alert happened"),
+    ("lastTime", "time", "when its last alert happened"),
+    ("users", "strs", "who stands behind its alerts"),
+    ("sessionID", "int", "audit session it is about; absent: no session"),
+    ("bootID", "str", "boot that the session is of"),
+    ("service", "str", "service it is about, where it is no session"),
+    ("alerts", "int", "how many alerts, each time one happened"),
+    ("high", "int", "how many of them are high"),
+    ("medium", "int", "how many are medium"),
+    ("low", "int", "how many are low"),
+    ("attackTypes", "strs", "what kinds of attack, at most 100"),
+    ("alertIDs", "strs", "ids of its alerts, at most 100"),
+    ("acknowledged", "time", "when somebody said that they have seen it"),
+    ("acknowledgedBy", "str", "who"),
+    ("note", "str", "what they noted"),
 )
 
 DEED: tuple[Field, ...] = (

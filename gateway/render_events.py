@@ -6,7 +6,7 @@ from typing import Any
 from chassis.text import show
 from evidence import rows, wording
 from evidence.lineage import Lineage, put_above
-from gateway import render, render_hosts
+from gateway import render, render_hosts, render_incidents
 from gateway.render import moment
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
@@ -64,6 +64,11 @@ def entry(found: pb.GetTimelineResponse.Entry) -> dict[str, Any]:
         sentence = wording.alert_sentence(alert.finding, alert.count)
         item, hostname = render.alert(alert), alert.finding.hostname
         host_id = alert.finding.host_id
+    elif kind == "incident":
+        about = found.incident.incident
+        sentence = render_incidents.sentence(found.incident)
+        item = {"moment": found.incident.moment, **render_incidents.incident(about)}
+        hostname, host_id = about.hostname, about.host_id
     elif kind == "gap":
         sentence = wording.gap_sentence(found.gap.gap)
         item, hostname, host_id = render_hosts.gap(found.gap), found.gap.hostname, found.gap.host_id

@@ -12,6 +12,7 @@ from evidence.naming import (
 )
 from nightherd.detector.v1 import finding_pb2 as finding
 from nightherd.modeler.v1 import model_pb2 as model
+from nightherd.store.v1 import store_service_pb2 as store
 
 __all__ = [
     "ACTIVITY_TYPES",
@@ -20,6 +21,8 @@ __all__ = [
     "ATTRIBUTIONS",
     "FACETS",
     "GAP_CAUSES",
+    "INCIDENT_STATES",
+    "INCIDENT_WORDS",
     "LEVELS",
     "MODEL_STATES",
     "MODEL_WORDS",
@@ -50,6 +53,9 @@ SEVERITIES = {
     finding.SEVERITY_MEDIUM: "medium",
     finding.SEVERITY_HIGH: "high",
 }
+
+INCIDENT_STATES = _words(store.IncidentState, "INCIDENT_STATE_")
+INCIDENT_WORDS = {value: word for word, value in INCIDENT_STATES.items()}
 
 MODEL_STATES = {
     camel(name.removeprefix("MODEL_STATE_")): value

@@ -45,9 +45,9 @@ def events(home: Path | None, **query: Any) -> None:
 @OUTPUT
 @EVENTS
 @PAGES
-@click.option("--entry", multiple=True, help="event, activity, alert, gap; default: all.")
+@click.option("--entry", multiple=True, help="event, activity, alert, incident, gap; default: all.")
 def timeline(home: Path | None, **query: Any) -> None:
-    """Tell events, activities, alerts and gaps in one order, a sentence each."""
+    """Tell events, activities, alerts, incidents and gaps in one order, a sentence each."""
     from cli.events import TIMELINE_COLUMNS
 
     _pages(home, "nightherd/timeline", TIMELINE_COLUMNS, query)

@@ -81,6 +81,42 @@ def alerts(home: Path | None, **query: Any) -> None:
 @LIMIT
 @OFFSET
 @options.HOSTS
+@HERDS
+@SPAN
+@USERS
+@options.SERVICES
+@click.option("--state", multiple=True, help="open, quiet, acknowledged; default: all.")
+def incidents(home: Path | None, **query: Any) -> None:
+    """List alerts that belong together as incidents, by their last alert, newest first."""
+    columns = ("firstTime", "lastTime", "hostname", "state", "users", "service", "alerts", "high")
+    _list(home, "nightherd/incidents", (*columns, "attackTypes", "id"), query)
+
+
+@click.command()
+@HOME
+@click.argument("incident")
+@click.option("--note", default="", help="What came of it.")
+def acknowledge(home: Path | None, incident: str, note: str) -> None:
+    """Say that INCIDENT (an id) was seen, and close it. Later alerts make another one."""
+    from urllib.parse import quote
+
+    from chassis.text import show
+    from cli.rest import Gateway, RestError, fail
+
+    path = f"nightherd/incidents/{quote(incident, safe='')}/acknowledge"
+    try:
+        seen = Gateway(options.home_of(home)).post(path, {"note": note})
+    except RestError as error:
+        fail(error, 4)
+    print(f"acknowledged by {show(seen['acknowledgedBy'])} at {seen['acknowledged']}")
+
+
+@click.command()
+@HOME
+@OUTPUT
+@LIMIT
+@OFFSET
+@options.HOSTS
 @SPAN
 def gaps(home: Path | None, **query: Any) -> None:
     """List stretches for which events are known to be missing, newest first."""

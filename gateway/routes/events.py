@@ -75,7 +75,7 @@ async def summarise_events(request: Request) -> Response:
     "/timeline", openapi_extra=queries.parameters(TIMELINE_QUERY, fields.pages(fields.TIMELINE))
 )
 async def timeline(request: Request) -> Response:
-    """Return events, activities, alerts and gaps in one order, each in one sentence."""
+    """Return events, activities, alerts, incidents and gaps in one order, each in a sentence."""
     peers: Peers = request.app.state.peers
     question = queries.read(request, TIMELINE_QUERY, fields.TIMELINE)
     asked = pb.GetTimelineRequest(

@@ -19,6 +19,7 @@ from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
 from services.store.heads import Heads
+from services.store.incidents import IncidentQuestions
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.aside import Aside
@@ -30,6 +31,7 @@ from services.store.repository.custody import Custody
 from services.store.repository.directives import Directives
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
+from services.store.repository.incidents import Incidents
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals
 from services.store.repository.sessions import Sessions
@@ -57,8 +59,10 @@ async def serve(settings: Settings) -> None:
             durable = mongo.WriteConcern(w="majority", j=True)
             database = client.get_database(settings.database, write_concern=durable)
             batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
-            findings, aside = Findings(database), Aside(database, settings.set_aside_bytes)
-            sessions, directives = Sessions(database), Directives(database)
+            incidents = Incidents(database)
+            findings = Findings(database, incidents)
+            aside, sessions = Aside(database, settings.set_aside_bytes), Sessions(database)
+            directives = Directives(database)
             removals, old_findings = Removals(database), OldFindings(database)
             eraser = Eraser(removals, hosts)
             appender = Appender(batches, chains, hosts, findings, sessions, settings.group_batches)
@@ -69,10 +73,11 @@ async def serve(settings: Settings) -> None:
                 Receiving(appender, chains, hosts, aside, directives),
                 findings,
                 Questions(batches, chains, hosts, findings, aside, removals),
+                IncidentQuestions(incidents, hosts),
                 Events(
                     search,
                     Summary(search, batches, candidates, counts),
-                    Timeline(search, findings, hosts),
+                    Timeline(search, findings, incidents, hosts),
                     Trees(search, batches, candidates),
                 ),
                 Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
@@ -102,7 +107,7 @@ async def serve(settings: Settings) -> None:
         try:
             async with server:
                 kept = (chains, hosts, findings, aside, sessions, batches.bounds)
-                parts = (*kept, removals, old_findings)
+                parts = (*kept, removals, old_findings, incidents)
                 await serve_until(until_terminated(), server, client, parts)
                 servicer.stop()
         finally:

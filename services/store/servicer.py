@@ -15,6 +15,7 @@ from services.store.directing import Directing
 from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
+from services.store.incidents import IncidentQuestions
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.filters import QueryError
@@ -31,6 +32,7 @@ class Servicer(StoreServiceServicer):
         receiving: Receiving,
         findings: Findings,
         questions: Questions,
+        incidents: IncidentQuestions,
         events: Events,
         exporting: Exporting,
         erasing: Erasing,
@@ -38,6 +40,7 @@ class Servicer(StoreServiceServicer):
     ) -> None:
         """Serve with these."""
         self._erasing, self._directing = erasing, directing
+        self._incidents = incidents
         self._receiving, self._findings, self._questions = receiving, findings, questions
         self._events, self._exporting = events, exporting
         self._limits = Limits()
@@ -109,6 +112,36 @@ class Servicer(StoreServiceServicer):
             async for part in self._questions.all_findings("alert", request.filter, request.paging):
                 yield pb.StreamAlertsResponse(alerts=part)
 
+    async def ListIncidents(
+        self, request: pb.ListIncidentsRequest, context: Any
+    ) -> pb.ListIncidentsResponse:
+        """Return a page of incidents."""
+        async with mongo_errors():
+            return await self._incidents.page(request)
+
+    async def StreamIncidents(
+        self, request: pb.StreamIncidentsRequest, context: Any
+    ) -> AsyncIterator[pb.StreamIncidentsResponse]:
+        """Yield all incidents that match."""
+        async with mongo_errors():
+            async for part in self._incidents.all(request.filter):
+                yield part
+
+    async def GetIncident(
+        self, request: pb.GetIncidentRequest, context: Any
+    ) -> pb.GetIncidentResponse:
+        """Return one incident."""
+        async with mongo_errors():
+            return pb.GetIncidentResponse(incident=await self._incidents.one(request.incident_id))
+
+    async def AcknowledgeIncident(
+        self, request: pb.AcknowledgeIncidentRequest, context: Any
+    ) -> pb.AcknowledgeIncidentResponse:
+        """Note that somebody has seen an incident."""
+        async with mongo_errors():
+            seen = await self._incidents.acknowledge(request)
+            return pb.AcknowledgeIncidentResponse(incident=seen)
+
     async def ListHosts(self, request: pb.ListHostsRequest, context: Any) -> pb.ListHostsResponse:
         """Return a page of hosts."""
         async with mongo_errors():
@@ -173,7 +206,7 @@ class Servicer(StoreServiceServicer):
     async def GetTimeline(
         self, request: pb.GetTimelineRequest, context: Any
     ) -> pb.GetTimelineResponse:
-        """Return events, activities, alerts and gaps as one list."""
+        """Return events, activities, alerts, incidents and gaps as one list."""
         async with mongo_errors():
             return await self._events.timeline(request)
 

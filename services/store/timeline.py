@@ -1,4 +1,4 @@
-"""One list in order of time: events, activities, alerts and gaps."""
+"""One list in order of time: events, activities, alerts, incidents and gaps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,13 +6,18 @@ from typing import Any
 from chassis import clock
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store import naming, wire
+from services.store.domain.incidents import ACKNOWLEDGED, QUIET
 from services.store.domain.paging import Collector, Page, Position
+from services.store.incidents import conditions, in_state
 from services.store.repository.filters import QueryError, findings_query, time_span
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
+from services.store.repository.incidents import Incidents
 from services.store.search import Hit, Search
 
 ENTRIES = ("event", "activity", "alert", "incident", "gap")
+MOMENTS = (("began", "t0", None), ("ended", "t1", QUIET), ("acknowledged", "at", ACKNOWLEDGED))
+"""Moments of incidents: name, field of the time, the state it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +32,12 @@ class Entry:
 class Timeline:
     """Merges what happened with what was found and what is missing."""
 
-    def __init__(self, search: Search, findings: Findings, hosts: Hosts) -> None:
+    def __init__(
+        self, search: Search, findings: Findings, incidents: Incidents, hosts: Hosts
+    ) -> None:
         """Read from these."""
         self._search, self._findings, self._hosts = search, findings, hosts
+        self._incidents = incidents
 
     async def page(
         self, asked: pb.GetTimelineRequest, after: Position | None, limit: int
@@ -59,6 +67,9 @@ class Timeline:
         for kind in ("activity", "alert"):
             if kind in kinds:
                 collector.add(await self._found(kind, asked, after, limit))
+        if "incident" in kinds and not asked.filter.search:
+            for name, field, state in MOMENTS:
+                collector.add(await self._moments((name, field, state), asked, after, limit))
         if "gap" in kinds:
             collector.add(await self._gaps(asked, after, limit))
         page = collector.page()
@@ -87,6 +98,27 @@ class Timeline:
         rows, _ = await self._findings.page(kind, both, _order("t", asked), 0, limit + 1)
         return [Entry(Position(row["t"], f"{kind}:{row['_id']}"), kind, row) for row in rows]
 
+    async def _moments(
+        self,
+        moment: tuple[str, str, str | None],
+        asked: pb.GetTimelineRequest,
+        after: Position | None,
+        limit: int,
+    ) -> list[Entry]:
+        name, field, state = moment
+        prefix = f"incident:{name}:"
+        wanted = await conditions(asked.filter, self._hosts)
+        wanted.append(_behind(prefix, field, after, ascending=asked.ascending))
+        if state is not None:
+            wanted.append(in_state(state, clock.wall_ns()))
+        if span := time_span(asked.filter):
+            wanted.append({field: span})
+        rows = await self._incidents.page({"$and": wanted}, _order(field, asked), 0, limit + 1)
+        return [
+            Entry(Position(row[field], f"{prefix}{row['_id']}"), "incident", (name, row))
+            for row in rows
+        ]
+
     async def _gaps(
         self, asked: pb.GetTimelineRequest, after: Position | None, limit: int
     ) -> list[Entry]:
@@ -107,6 +139,7 @@ class Timeline:
         records = iter(await self._search.records(hits))
         ids = {h for e in page.entries if e.kind in ("activity", "alert") for h in e.item["hosts"]}
         ids |= {entry.item["h"] for entry in page.entries if entry.kind == "gap"}
+        ids |= {entry.item[1]["host"] for entry in page.entries if entry.kind == "incident"}
         hosts = await self._hosts.known(sorted(ids))
         response = pb.GetTimelineResponse(
             next_cursor=page.next.text() if page.next is not None else "",
@@ -119,6 +152,11 @@ class Timeline:
             elif entry.kind == "gap":
                 row = entry.item
                 made.gap.CopyFrom(wire.gap(row, hosts.get(row["h"], {}).get("name") or ""))
+            elif entry.kind == "incident":
+                name, row = entry.item
+                made.incident.moment = name
+                host = hosts.get(row["host"], {})
+                made.incident.incident.CopyFrom(wire.incident(row, host, clock.wall_ns()))
             elif entry.kind == "alert":
                 made.alert.CopyFrom(wire.alert(entry.item, hosts))
             else:

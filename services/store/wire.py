@@ -10,7 +10,13 @@ from nightherd.detector.v1 import finding_pb2
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.domain.custody import ChainCheck
+from services.store.domain.incidents import ACKNOWLEDGED, OPEN, QUIET, state_of
 
+_STATES = {
+    OPEN: pb.INCIDENT_STATE_OPEN,
+    QUIET: pb.INCIDENT_STATE_QUIET,
+    ACKNOWLEDGED: pb.INCIDENT_STATE_ACKNOWLEDGED,
+}
 CONNECTED_S = 75.0
 """An open stream says so every 30 s; twice missed is not connected."""
 
@@ -52,6 +58,34 @@ def alert(row: dict[str, Any], hosts: dict[str, dict[str, Any]]) -> pb.AlertReco
         account=facts.cloud_account,
         os=facts.os_name,
         region=facts.cloud_region,
+    )
+
+
+def incident(row: dict[str, Any], host: dict[str, Any], now_ns: int) -> pb.Incident:
+    """An incident as it stands at `now_ns`."""
+    state = state_of(acknowledged="at" in row, latest=row["open"], last_ns=row["t1"], now_ns=now_ns)
+    counts = row.get("severities", {})
+    return pb.Incident(
+        incident_id=row["_id"],
+        host_id=row["host"],
+        hostname=host.get("name") or "",
+        herd=row["herd"],
+        boot_id=row["boot"],
+        session_id=row["session"],
+        service=row["service"],
+        users=row["users"],
+        first_time=clock.to_timestamp(row["t0"]),
+        last_time=clock.to_timestamp(row["t1"]),
+        alert_count=row["count"],
+        low_count=counts.get(str(finding_pb2.SEVERITY_LOW), 0),
+        medium_count=counts.get(str(finding_pb2.SEVERITY_MEDIUM), 0),
+        high_count=counts.get(str(finding_pb2.SEVERITY_HIGH), 0),
+        alert_ids=row["alerts"],
+        attack_types=row["attacks"],
+        state=_STATES[state],
+        acknowledged_time=clock.to_timestamp(row["at"]) if "at" in row else None,
+        acknowledged_by=row.get("who", ""),
+        note=row.get("note", ""),
     )
 
 

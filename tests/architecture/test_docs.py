@@ -55,5 +55,5 @@ def test_the_api_page_names_every_endpoint_and_every_field():
         for route in router.routes if router else []:
             path = re.sub(r"\{identifier(:path)?\}", "{id}", route.path)
             assert all(f"`{method} {path}`" in text for method in route.methods), path
-    for name, _, _ in (*fields.ACTIVITY, *fields.ALERT, *fields.EVENT):
+    for name, _, _ in (*fields.ACTIVITY, *fields.ALERT, *fields.INCIDENT, *fields.EVENT):
         assert f"`{name}`" in text, name

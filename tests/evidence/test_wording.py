@@ -89,3 +89,13 @@ def test_the_sentence_that_the_product_began_with():
 
 def test_an_event_of_a_later_version_is_told_as_such():
     assert "no words" in wording.event_sentence(events.Event(), None)
+
+
+@pytest.mark.parametrize("moment", wording.templates()["incidents"])
+@pytest.mark.parametrize("session", [None, 7])
+def test_every_moment_of_an_incident_has_words(moment, session):
+    plain = wording.Incident([], session, "", [], 1, 0)
+    evil = wording.Incident([EVIL, "b"], session, EVIL, [EVIL], 5, 2, EVIL, EVIL)
+    for incident in (plain, evil):
+        _is_readable(wording.incident_sentence(moment, incident))
+    _is_readable(wording.incident_sentence("of another version", evil))

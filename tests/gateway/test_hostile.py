@@ -188,6 +188,7 @@ PROJECTED = (
     *("audits/runtime/host/download", "profiles/service", "profiles/service/download"),
     *("profiles/host", "profiles/host/download", "audits/mgmt", "audits/mgmt/download"),
     *("nightherd/hosts", "nightherd/gaps", "nightherd/events", "nightherd/timeline"),
+    "nightherd/incidents",
 )
 
 

@@ -1,6 +1,7 @@
 """Findings: every occurrence once; activities and alerts as views that any order makes the same.
 
-occurrences: _id the occurrence, k its kind, v the view it belongs to, f the finding's bytes.
+occurrences: _id the occurrence, k its kind, v the view it belongs to, f the finding's bytes, r when
+it came (wall ns); of alerts also sv the severity, i the incident.
 activities, alerts: _id the view; f the finding that stands for it; the rest is for questions.
 """
 
@@ -20,6 +21,8 @@ from chassis.mongo import (
 )
 from chassis.text import show
 from nightherd.detector.v1 import finding_pb2 as pb
+from services.store.repository.incidents import Incidents
+from services.store.repository.views import united
 
 DUPLICATE = 11000
 MAX_HOSTS = 10_000
@@ -99,12 +102,6 @@ def _questions(finding: pb.Finding) -> dict[str, Any]:
     return fields
 
 
-def _united(name: str, values: Sequence[Any], most: int) -> dict[str, Any]:
-    """Unite `values` with what is there; of too many, the smallest stay, whatever came first."""
-    union = {"$setUnion": [{"$ifNull": [f"${name}", []]}, {"$literal": list(values)}]}
-    return {"$slice": [{"$sortArray": {"input": union, "sortBy": 1}}, most]}
-
-
 def _view(finding: pb.Finding, count: int) -> UpdateOne:
     """Fold one occurrence into its view: commutative and idempotent.
 
@@ -126,23 +123,24 @@ def _view(finding: pb.Finding, count: int) -> UpdateOne:
         "t": {"$max" if is_alert else "$min": ["$t", time]},
         "t0": {"$min": ["$t0", time]},
         "count": {"$max": ["$count", count]},
-        "hosts": _united("hosts", [finding.host_id], MAX_HOSTS),
-        "files": _united("files", _files(finding), MAX_FILES),
+        "hosts": united("hosts", [finding.host_id], MAX_HOSTS),
+        "files": united("files", _files(finding), MAX_FILES),
     }
     if is_alert:
         # One alert may stand for several accounts: none of them is lost to the latest.
-        fields["accounts"] = _united("accounts", finding.alert.accounts, MAX_FILES)
+        fields["accounts"] = united("accounts", finding.alert.accounts, MAX_FILES)
     else:
         affected = list(finding.activity.affected_services)
-        fields["affected"] = _united("affected", affected, MAX_FILES)
+        fields["affected"] = united("affected", affected, MAX_FILES)
     return UpdateOne({"_id": _view_id(finding)}, [{"$set": fields}], upsert=True)
 
 
 class Findings:
     """Occurrences and their two views."""
 
-    def __init__(self, database: "Database[Any]") -> None:
-        """Use `database`."""
+    def __init__(self, database: "Database[Any]", incidents: Incidents) -> None:
+        """Use `database`; alerts become `incidents`."""
+        self._incidents = incidents
         self._occurrences = database["occurrences"]
         self._views = {"activity": database["activities"], "alert": database["alerts"]}
 
@@ -161,10 +159,10 @@ class Findings:
             )
 
     async def record(self, findings: Sequence[pb.Finding]) -> int:
-        """Record occurrences and bring their views up to date; return how many were new.
+        """Record occurrences, bring views and incidents up to date; return how many were new.
 
-        A crash between the two leaves occurrences without their views; the detector was not
-        answered then, records again, and the views are made from what is there.
+        A crash between leaves occurrences without their views; the detector was not answered then,
+        records again, and the views are made from what is there.
 
         Raises:
             FindingInvalidError: one lacks what every finding has; nothing is recorded.
@@ -173,6 +171,7 @@ class Findings:
         for finding in unique.values():
             if not finding.occurrence_id or not finding.host_id or not _view_id(finding):
                 raise FindingInvalidError("a finding has an id, a host, and an activity or alert")
+        received_ns = clock.wall_ns()
         documents = [
             {
                 "_id": key,
@@ -181,6 +180,8 @@ class Findings:
                 "h": finding.host_id,
                 "t": clock.from_timestamp(finding.event_time),
                 "f": Binary(finding.SerializeToString()),
+                "r": received_ns,
+                **({"sv": finding.alert.severity} if finding.HasField("alert") else {}),
             }
             for key, finding in unique.items()
         ]
@@ -205,6 +206,7 @@ class Findings:
             if mine:
                 changes = [_view(finding, counts[_view_id(finding)]) for finding in mine]
                 await collection.bulk_write(changes, ordered=False)
+        await self._incidents.follow([one for one in unique.values() if one.HasField("alert")])
         return new
 
     async def page(

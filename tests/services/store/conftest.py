@@ -41,3 +41,10 @@ async def store(mongo_url, tls, free_port):
     await channel.close()
     await client.drop_database(name)
     client.close()
+
+
+@pytest.fixture
+async def detector(store, tls):
+    channel = Channel(store.address, tls.identity("detector"), "store")
+    yield StoreServiceStub(channel.get())
+    await channel.close()

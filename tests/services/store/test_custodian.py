@@ -11,6 +11,7 @@ from services.store.repository.batches import Batches
 from services.store.repository.custody import Custody
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
+from services.store.repository.incidents import Incidents
 from services.store.repository.leases import Leases
 from services.store.repository.removals import Removals
 from tests.builders import HOST, T0, a_body, a_chain, an_event, an_image, changes, sealed_batch
@@ -24,7 +25,7 @@ def custodian(database):
         batches,
         Removals(database),
         Hosts(database),
-        Findings(database),
+        Findings(database, Incidents(database)),
         Leases(database),
     )
 

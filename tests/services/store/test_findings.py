@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from chassis import clock, mongo
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.store.v1 import store_service_pb2 as api
-from nightherd.store.v1.store_service_pb2_grpc import StoreServiceStub
 from services.store.repository.findings import Findings
+from services.store.repository.incidents import Incidents
 from tests.builders import CHAIN, HOST, T0
 
 OTHER_HOST = "1" * 32
@@ -67,7 +67,7 @@ async def views(database):
 
 async def recorded(client, parts):
     name = f"views_{secrets.token_hex(4)}"
-    findings = Findings(client[name])
+    findings = Findings(client[name], Incidents(client[name]))
     for part in parts:
         await findings.record(part)
     result = await views(client[name])
@@ -321,12 +321,3 @@ async def test_the_hosts_facts_stand_beside_what_was_found(store, detector, tls)
         )  # fmt: skip
     hosts = (await store.stub.ListHosts(api.ListHostsRequest(search="WEB"))).hosts
     assert [h.facts for h in hosts] == [facts]
-
-
-@pytest.fixture
-async def detector(store, tls):
-    from chassis.channel import Channel
-
-    channel = Channel(store.address, tls.identity("detector"), "store")
-    yield StoreServiceStub(channel.get())
-    await channel.close()

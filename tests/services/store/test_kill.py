@@ -235,6 +235,7 @@ async def test_a_number_never_settles_over_one_that_was_not_stored(mongo_url):
     from services.store.repository.chains import Chains
     from services.store.repository.findings import Findings
     from services.store.repository.hosts import Hosts
+    from services.store.repository.incidents import Incidents
     from services.store.repository.sessions import Sessions
 
     client = mongo.connect(mongo_url)
@@ -244,7 +245,7 @@ async def test_a_number_never_settles_over_one_that_was_not_stored(mongo_url):
         OnceAway(database),
         chains,
         Hosts(database),
-        Findings(database),
+        Findings(database, Incidents(database)),
         Sessions(database),
         most=1,
     )

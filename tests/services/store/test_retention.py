@@ -14,6 +14,7 @@ from nightherd.store.v1 import store_service_pb2 as api
 from services.store.domain.removals import RETENTION, of_day
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
+from services.store.repository.incidents import Incidents
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals
 from services.store.repository.sessions import Sessions
@@ -164,7 +165,7 @@ async def test_a_quota_takes_only_the_hosts_own_oldest(store, tls):
 
 
 async def test_old_findings_go_and_new_ones_stay(store):
-    findings = Findings(store.database)
+    findings = Findings(store.database, Incidents(store.database))
     found = []
     for number in range(4):
         key = f"{number:064x}"

@@ -49,7 +49,7 @@ def a_finding(number, second, **kind):
 
 @pytest.fixture
 async def told(store, tls):
-    """Events at 0..9 s, a gap at 4 s, activities at 2 and 6 s, an alert at 6 s."""
+    """Events at 0..9 s, a gap at 4 s, activities at 2 and 6 s, an alert (so an incident) at 6 s."""
     image = an_image()
     body = a_body(*((image, an_event(time_ns=T0 + n * SECOND)) for n in range(10)))
     body.events.append(a_gap(4))
@@ -88,6 +88,7 @@ async def test_everything_comes_once_in_one_order(told, limit, ascending):
     found = await whole(told.stub, limit, ascending=ascending)
     right = [(n, "event") for n in range(10)]
     right += [(4, "gap"), (2, "activity"), (6, "activity"), (6, "alert")]
+    right += 2 * [(6, "incident")]  # it began and ended
     assert sorted(found) == sorted(right)
     seconds = [second for second, _ in found]
     assert seconds == sorted(seconds, reverse=not ascending)
@@ -95,7 +96,9 @@ async def test_everything_comes_once_in_one_order(told, limit, ascending):
 
 async def test_entries_and_times_are_chosen(told):
     assert await whole(told.stub, 2, entries=["gap", "alert"]) == [(6, "alert"), (4, "gap")]
-    assert await whole(told.stub, 2, entries=["incident"]) == []
+    assert await whole(told.stub, 2, entries=["incident"]) == 2 * [(6, "incident")]
+    searched = pb.EventFilter(search="x")
+    assert await whole(told.stub, 2, entries=["incident"], filter=searched) == []
     span = pb.EventFilter(
         from_time=clock.to_timestamp(T0 + 4 * SECOND), to_time=clock.to_timestamp(T0 + 5 * SECOND)
     )
