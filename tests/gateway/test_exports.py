@@ -8,37 +8,10 @@ import secrets
 import pytest
 
 from chassis import clock
-from evidence.exports.formats import FORMATS
 from evidence.rows import EVENT
-from nightherd.event.v1 import event_pb2 as events
-from tests.builders import T0, a_body, a_chain, a_person, an_event, an_image, changes
-from tests.gateway.conftest import ADMIN
+from tests.builders import T0, a_chain
+from tests.gateway.exporting import NAMES, ask, bodies
 from tests.services_client import STORE
-
-HOSTILE = b'=cmd|"\xff\n\x1b[31m,\xe2\x80\xae'
-NAMES = [each.name for each in FORMATS]
-
-
-def bodies(count=5):
-    made = []
-    for number in range(count):
-        base = T0 + number * clock.NS
-        person = a_person(b"/usr/bin/" + HOSTILE, [b"x", HOSTILE], pid=700 + number, user="-zo")
-        connect = events.Connect(
-            protocol=events.PROTOCOL_TCP, remote_address="10.0.0.1", remote_port=443
-        )
-        made.append(
-            a_body(
-                (person, an_event(time_ns=base)),
-                (
-                    person,
-                    an_event(time_ns=base + 1000, file_change=changes(b"/etc/passwd", HOSTILE)),
-                ),
-                (an_image(pid=900), an_event(time_ns=base + 2000, connect=connect)),
-            )
-        )
-        made[-1].events.append(an_event(None, base + 3000, gap=events.Gap(lost=3)))
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +26,6 @@ async def download(api, form, **query):
     answer = await ask(api, form, query)
     assert answer.status_code == 200, answer.text
     return answer
-
-
-async def ask(api, form, query, auth=ADMIN):
-    return await api.client.get(f"/nightherd/export/{form}", params=query, auth=auth)
 
 
 async def test_csv_has_a_line_for_each_event_and_says_so_exactly(api, host):
