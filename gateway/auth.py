@@ -110,7 +110,9 @@ class Authentication:
         tries, left_s = await self._repository.attempt(who, self._settings.lockout_seconds)
         if tries > self._settings.lockout_failures:
             logins_total.labels("locked out").inc()
-            text = f"Too many wrong passwords; try again in {left_s} s"
+            text = (
+                f"Too many wrong passwords of {name[:60]} from {address}; try again in {left_s} s"
+            )
             raise ProblemError(429, text, Retry_After=str(left_s))
         user = await self._repository.user(name) if len(name) <= MOST_CHARACTERS else None
         right = await self._passwords.matches(user.password_hash if user else None, password)

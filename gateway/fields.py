@@ -91,15 +91,18 @@ ALERT: tuple[Field, ...] = (
     ("modelRevision", "int", "revision of the models it was judged by"),
 )
 
+_ELSEWHERE = "the contract has it, no row here does: it may be asked for"
 ALERT_ELSEWHERE: tuple[Field, ...] = tuple(
-    (name, "str", "of what is no host: may be asked for, and no row has it")
+    (name, "str", _ELSEWHERE)
     for name in (
         *("appID", "containerName", "country", "err", "function", "functionID", "imageId"),
         *("imageName", "label", "labels", "namespace", "rawEvent", "requestID", "runtime"),
         "version",
     )
 )
-"""The rest of the contract's fields: a client that projects on them is no mistake."""
+HOST_PROFILE_ELSEWHERE: tuple[Field, ...] = tuple(
+    (name, "object", _ELSEWHERE) for name in ("geoip", "hash", "sshEvents")
+)
 
 PROFILE: tuple[Field, ...] = (
     ("_id", "str", "identifies the service in paths (/ is ~1, ~ is ~0)"),

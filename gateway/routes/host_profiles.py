@@ -117,7 +117,8 @@ async def _parts(peers: Peers, question: Question) -> AsyncIterator[list[dict[st
 async def list_hosts(request: Request) -> Response:
     """Return each host with its services and the states of their models."""
     peers: Peers = request.app.state.peers
-    question = queries.read(request, HOST_QUERY, fields.HOST_PROFILE)
+    known = (*fields.HOST_PROFILE, *fields.HOST_PROFILE_ELSEWHERE)
+    question = queries.read(request, HOST_QUERY, known)
     offset, limit = question.number("offset", 0), question.limit()
     if _leftover(question):
         rows = [row async for part in _parts(peers, question) for row in part]

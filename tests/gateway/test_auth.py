@@ -104,6 +104,7 @@ async def test_too_many_wrong_passwords_lock_a_user_out_at_every_gateway_and_nob
             answer = await gateway.get("/version")
             assert answer.status_code == 429, "the right password, too"
             assert 1 <= int(answer.headers["Retry-After"]) <= 2
+            assert "of admin from 127.0.0.1; try again in" in answer.json()["detail"]
         assert (await one.get("/version", auth=await one.add_user("auditor"))).status_code == 200
         for _ in range(5):
             await one.get("/version", auth=("stranger", "x"))

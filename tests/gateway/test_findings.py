@@ -97,6 +97,8 @@ def test_every_field_of_the_contract_that_a_host_can_have_has_a_column(contract)
     assert set(contract["models"]["SharedRuntimeAudit"]) - others <= set(
         fields.columns(fields.ALERT)
     )
+    profile = {*fields.HOST_PROFILE, *fields.HOST_PROFILE_ELSEWHERE}
+    assert set(contract["models"]["RuntimeHostProfile"]) <= set(fields.columns(profile))
     assert set(contract["models"]["SharedMgmtAudit"]) == set(fields.columns(fields.DEED))
 
 
