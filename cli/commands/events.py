@@ -9,7 +9,12 @@ from cli.commands import options
 from cli.commands.options import EVENTS, HOME, OUTPUT, SECONDS
 
 PAGES = options.with_options(
-    click.option("--around", default="", help="A moment, with --seconds before and after."),
+    click.option(
+        "--around",
+        callback=options.moment,
+        default="",
+        help="A moment, with --seconds before and after.",
+    ),
     SECONDS,
     click.option("--oldest", is_flag=True, help="Oldest first."),
     options.LIMIT,

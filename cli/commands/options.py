@@ -1,5 +1,6 @@
 """Options that several commands have, with one name and one meaning everywhere."""
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,29 @@ def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], 
     return add
 
 
+def moment(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Check a time here, so that the complaint names the option that was typed."""
+    try:
+        if value:
+            dt.datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no time; write it as 2026-11-24T15:04:05Z (a date alone is its "
+            "midnight; UTC unless a zone is given)"
+        ) from None
+    return value
+
+
 # REST says `from` and `to`, as the console's contract does.
 SPAN = with_options(
     click.option(
-        "--since", "from", default="", help="Not before; e.g. 2026-11-24T15:04:05Z, no zone: UTC."
+        "--since",
+        "from",
+        callback=moment,
+        default="",
+        help="Not before; e.g. 2026-11-24T15:04:05Z, no zone: UTC.",
     ),
-    click.option("--until", "to", default="", help="Not after."),
+    click.option("--until", "to", callback=moment, default="", help="Not after."),
 )
 OUTPUT = with_options(
     click.option(
