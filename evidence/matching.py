@@ -15,7 +15,7 @@ from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 
 ActorTest = Callable[[events.Image], bool]
-EventTest = Callable[[events.Event, events.Image | None], bool]
+_NOTHING = events.Event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,28 @@ def term_groups(asked: pb.EventFilter) -> list[TermGroup]:
     return groups
 
 
+@dataclass(frozen=True, slots=True)
+class EventTest:
+    """A test that an event passes by what it says, or by its image."""
+
+    kinds: frozenset[str]
+    """Kinds that may pass by what they say."""
+    event: Callable[[events.Event], bool]
+    image: ActorTest | None = None
+
+    def images(self, images: Sequence[events.Image]) -> set[int]:
+        """Return the places of the images that pass."""
+        if self.image is None:
+            return set()
+        return {place for place, image in enumerate(images) if self.image(image)}
+
+    def matches(self, image: events.Image | None, event: events.Event) -> bool:
+        """Whether one event by `image` passes."""
+        if self.image is not None and image is not None and self.image(image):
+            return True
+        return event.WhichOneof("kind") in self.kinds and self.event(event)
+
+
 class Matcher:
     """An `EventFilter`, compiled. Hosts are left out: who reads batches knows their ids."""
 
@@ -63,7 +85,7 @@ class Matcher:
         if asked.HasField("to_time"):
             self._to_ns = clock.from_timestamp(asked.to_time)
         self._kinds = frozenset(asked.kinds)
-        self._event_tests = list(_event_tests(asked))
+        self._tests = list(_event_tests(asked))
         self._actor_tests = list(_actor_tests(asked))
         self._needed = _needed(asked)
 
@@ -80,19 +102,30 @@ class Matcher:
 
     def places(self, body: events.EventBatch) -> list[int]:
         """Return the places of the events of `body` that match, in order."""
-        images = body.images
-        judged: dict[int, bool] = {}
-        found: list[int] = []
-        for place, event in enumerate(body.events):
-            actor = event.actor if event.HasField("actor") else -1
-            if actor not in judged:
-                image = images[actor] if 0 <= actor < len(images) else None
-                judged[actor] = self._actor(image)
-            if judged[actor] and self._event(
-                event, images[actor] if 0 <= actor < len(images) else None
-            ):
-                found.append(place)
-        return found
+        stored, images = body.events, body.images
+        found: Sequence[int] = range(len(stored))
+        # Each step reads one field of what is left: calls for each event would cost more.
+        if self._actor_tests:
+            wanted = {number for number, image in enumerate(images) if self._actor(image)}
+            found = [place for place, event in enumerate(stored) if event.actor in wanted]
+            if 0 in wanted:  # which is also what an event says that names no actor
+                found = [place for place in found if stored[place].HasField("actor")]
+        if self._kinds:
+            kinds = self._kinds
+            found = [place for place in found if stored[place].WhichOneof("kind") in kinds]
+        if self._without:
+            found = [place for place in found if stored[place].WhichOneof("kind") != self._without]
+        if self._timed:
+            found = [place for place in found if self._in_time(stored[place])]
+        for test in self._tests:
+            by = test.images(images)
+            found = [
+                place
+                for place in found
+                if (by and (event := stored[place]).actor in by and event.HasField("actor"))
+                or ((event := stored[place]).WhichOneof("kind") in test.kinds and test.event(event))
+            ]
+        return list(found)
 
     def matches(self, image: events.Image | None, event: events.Event) -> bool:
         """Whether one event by `image` (None: nobody known) matches."""
@@ -103,16 +136,17 @@ class Matcher:
             return True
         return image is not None and all(test(image) for test in self._actor_tests)
 
+    def _in_time(self, event: events.Event) -> bool:
+        return self._from_ns <= clock.from_timestamp(event.event_time) <= self._to_ns
+
     def _event(self, event: events.Event, image: events.Image | None) -> bool:
-        if self._timed:
-            time_ns = clock.from_timestamp(event.event_time)
-            if not self._from_ns <= time_ns <= self._to_ns:
-                return False
+        if self._timed and not self._in_time(event):
+            return False
         if self._kinds and event.WhichOneof("kind") not in self._kinds:
             return False
         if self._without and event.WhichOneof("kind") == self._without:
             return False
-        return all(test(event, image) for test in self._event_tests)
+        return all(test.matches(image, event) for test in self._tests)
 
 
 def sessions_of(event: events.Event, image: events.Image | None) -> set[int]:
@@ -167,26 +201,31 @@ def _actor_tests(asked: pb.EventFilter) -> Iterator[ActorTest]:
 def _event_tests(asked: pb.EventFilter) -> Iterator[EventTest]:
     if asked.session_ids:
         sessions = frozenset(asked.session_ids)
-        yield lambda event, image: not sessions.isdisjoint(sessions_of(event, image))
+        yield EventTest(
+            frozenset({"session_start", "session_end"}),
+            lambda event: not sessions.isdisjoint(sessions_of(event, None)),
+            lambda image: not sessions.isdisjoint(sessions_of(_NOTHING, image)),
+        )
     if asked.services:
         services = frozenset(asked.services)
-        yield lambda event, image: not services.isdisjoint(services_of(event, image))
+        yield EventTest(
+            frozenset({"service_change"}),
+            lambda event: not services.isdisjoint(services_of(event, None)),
+            lambda image: not services.isdisjoint(services_of(_NOTHING, image)),
+        )
     if asked.paths:
         paths = frozenset(asked.paths)
-        yield (
-            lambda event, _: (
-                event.HasField("file_change")
-                and any(show(c.path) in paths for c in event.file_change.changes)
-            )
-        )
+        yield _changed(lambda path: path in paths)
     if asked.path_prefixes:
         begin = tuple(asked.path_prefixes)
-        yield (
-            lambda event, _: (
-                event.HasField("file_change")
-                and any(show(c.path).startswith(begin) for c in event.file_change.changes)
-            )
-        )
+        yield _changed(lambda path: path.startswith(begin))
+
+
+def _changed(wanted: Callable[[str], bool]) -> EventTest:
+    return EventTest(
+        frozenset({"file_change"}),
+        lambda event: any(wanted(show(change.path)) for change in event.file_change.changes),
+    )
 
 
 def _needed(asked: pb.EventFilter) -> list[Sequence[bytes]]:
