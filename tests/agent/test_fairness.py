@@ -55,7 +55,10 @@ async def test_a_noisy_service_is_cut_short_and_named_and_others_are_heard(
     lost = sum(
         gap.lost for gap in gaps(receiver, events.Gap.CAUSE_THROTTLED) if gap.service == str(noisy)
     )
-    assert {gap.service for gap in gaps(receiver, events.Gap.CAUSE_THROTTLED)} == {str(noisy)}
+    # What else runs on this machine may be loud as well.
+    cut_short = {gap.service for gap in gaps(receiver, events.Gap.CAUSE_THROTTLED)}
+    assert str(noisy) in cut_short
+    assert str(quiet) not in cut_short
     seen = sum(max(event.count, 1) for event in told_by)
     # Each run is an exec and an exit; the script itself starts, changes a file and ends.
     assert 2 * RUNS <= seen + lost <= 2 * RUNS + 8
