@@ -189,7 +189,7 @@ def _disk(backend: Backend, quiet: int) -> Iterator[Result]:
     yield Result("raw.documents.bytes_per_event", per_document, "B")
     yield Result("store.disk.ratio_to_documents", per_event / per_document, "", 0.4)
     before = disk_bytes(database, ("batches_", "bodies_"))
-    some = sealed.bodies(64, _QUIET)
+    some = sealed.bodies(_STREAMS * quiet, _QUIET)  # none twice: pages are packed as a whole
     _store(backend, some, quiet, "quiet")
     taken = disk_bytes(database, ("batches_", "bodies_")) - before
     yield Result("store.disk.quiet_bytes_per_event", taken / (_STREAMS * quiet * _QUIET), "B", 300)

@@ -26,6 +26,7 @@ from pymongo.errors import (
     BulkWriteError,
     DuplicateKeyError,
     InvalidURI,
+    OperationFailure,
     PyMongoError,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "InsertOne",
     "InvalidBSON",
     "InvalidURI",
+    "OperationFailure",
     "PyMongoError",
     "RawBSONDocument",
     "ReturnDocument",
