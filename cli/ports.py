@@ -1,11 +1,17 @@
 """Ports of 127.0.0.1 for the programs, the same at every start where they are free."""
 
 import json
+import random
 import socket
+from collections.abc import Container
 
+from cli.errors import UpError
 from cli.homes import Home
 
 PROGRAMS = ("store", "modeler", "detector", "enrolment")
+CHOICE = range(20_000, 32_768)
+"""Below those that Linux gives to connections: while a program is away, one that is made to it, or
+any other, could be given its very port."""
 
 
 def port_is_free(port: int) -> bool:
@@ -19,6 +25,18 @@ def port_is_free(port: int) -> bool:
         return True
 
 
+def free_port(taken: Container[int] = ()) -> int:
+    """Return a port of `CHOICE` that can be listened on and is not `taken`.
+
+    Raises:
+        UpError: there is none.
+    """
+    for port in random.sample(CHOICE, len(CHOICE)):
+        if port not in taken and port_is_free(port):
+            return port
+    raise UpError(f"no port of 127.0.0.1 from {CHOICE[0]} to {CHOICE[-1]} is free")
+
+
 def known_ports(home: Home) -> dict[str, int]:
     """Return the ports of last time; empty: nothing ever ran."""
     try:
@@ -28,16 +46,14 @@ def known_ports(home: Home) -> dict[str, int]:
     return known if isinstance(known, dict) else {}
 
 
-def choose_ports(home: Home) -> dict[str, int]:
-    """Return a port for each program: those of last time where they are free."""
+def choose_ports(home: Home, *taken: int) -> dict[str, int]:
+    """Return a port for each program: those of last time where they are free, none of `taken`."""
     known = known_ports(home)
     ports: dict[str, int] = {}
     for name in PROGRAMS:
-        port = known.get(name)
-        if not (isinstance(port, int) and 0 < port < 65536 and port_is_free(port)):  # noqa: PLR2004
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-        ports[name] = port
+        port, used = known.get(name), {*taken, *ports.values()}
+        if not (isinstance(port, int) and 0 < port < 65536 and port not in used):  # noqa: PLR2004
+            port = None
+        ports[name] = port if port and port_is_free(port) else free_port(used)
     (home.state / "ports.json").write_text(json.dumps(ports), encoding="ascii")
     return ports

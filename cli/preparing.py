@@ -44,7 +44,7 @@ def prepare(home: Home, port: int) -> Prepared:
         folder.mkdir(mode=0o711 if folder.name == "tls" else 0o700, parents=True, exist_ok=True)
     _check_sockets(home, prepared.user)
     try:
-        _fill(home, prepared)
+        _fill(home, prepared, port)
     except BaseException:  # Ctrl-C too leaves nothing
         clear(home)
         raise
@@ -57,7 +57,7 @@ def clear(home: Home) -> None:
     shutil.rmtree(home.sockets, ignore_errors=True)
 
 
-def _fill(home: Home, prepared: Prepared) -> None:
+def _fill(home: Home, prepared: Prepared, port: int) -> None:
     enrol.renew_services(home, prepared.user)
     if prepared.user and not can_run_as(prepared.user, home.tls("store") / "key.pem"):
         prepared.said.append(ALL_AS_ROOT)
@@ -65,7 +65,7 @@ def _fill(home: Home, prepared: Prepared) -> None:
         enrol.renew_services(home, (0, 0))
     for folder in (home.data, home.sockets, home.heads.parent):
         enrol.own(folder, prepared.user or ((0, 0) if os.geteuid() == 0 else None))
-    prepared.ports = choose_ports(home)
+    prepared.ports = choose_ports(home, port)
 
 
 def _check_sockets(home: Home, user: tuple[int, int] | None) -> None:

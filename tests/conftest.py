@@ -9,8 +9,20 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chassis.authority import Authority
+from tests import ports
+
+# The same examples in every run, however slow the machine: a test that fails has a cause in a change.
+# Others are looked for by `make test ARGS="--hypothesis-profile=search"`.
+_PATIENT = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("steady", derandomize=True, **_PATIENT)
+settings.register_profile("search", print_blob=True, **_PATIENT)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -66,7 +78,7 @@ def mongo_url() -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -111,8 +123,4 @@ class Certificates:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port that was free a moment ago."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return ports.free_port()

@@ -104,7 +104,7 @@ class Deliverer:
         return numbers
 
     async def _read(self) -> pb.ReceiverMessage:
-        response = await asyncio.wait_for(self._call.read(), 20)
+        response = await asyncio.wait_for(self._call.read(), 60)
         if not hasattr(response, "message"):  # the end of the stream: raise its status
             await self._call.code()
             raise _error(self._call)
@@ -128,7 +128,7 @@ async def deliver(address, identity, batches, host_id, role=STORE) -> Deliverer:
     return stream
 
 
-async def until_serving(channel, timeout_s: float = 30) -> None:
+async def until_serving(channel, timeout_s: float = 60) -> None:
     """Wait until the server behind `channel` says SERVING."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc

@@ -90,7 +90,7 @@ class Receiver(StoreServiceServicer):
             reflect=False,
         )
 
-    async def until(self, true, seconds: float = 30) -> None:
+    async def until(self, true, seconds: float = 60) -> None:
         """Wait until `true()`; fail after `seconds`."""
         async with asyncio.timeout(seconds):
             while not true():

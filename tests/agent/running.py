@@ -71,7 +71,7 @@ class Agent:
     async def end(self, number: int) -> int:
         """End it by a signal; return its status."""
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 30)
+        return await asyncio.wait_for(self.process.wait(), 60)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from nightherd.event.v1 import event_pb2 as events
 from tests.agent.sealing import KEY
 from tests.builders import HOST
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 Level = Literal["full", "audit", "poll"]
 
 

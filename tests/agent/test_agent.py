@@ -34,7 +34,7 @@ async def test_what_happens_arrives_and_nothing_is_lost_by_kill_and_restart(
         await agent.start()
         async with receiver.serve(identity, address):
             await receiver.until(
-                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver)), 40
+                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver))
             )
             file = agent.watched / "one"
             began = clock.wall_ns()
@@ -59,7 +59,7 @@ async def test_what_happens_arrives_and_nothing_is_lost_by_kill_and_restart(
         await agent.end(signal.SIGKILL)
         await agent.start()
         async with receiver.serve(identity, address):
-            await receiver.until(lambda: changed(receiver, waiting), 40)
+            await receiver.until(lambda: changed(receiver, waiting))
             await receiver.until(lambda: gaps(receiver, events.Gap.CAUSE_AGENT_DOWN))
             assert await agent.end(signal.SIGTERM) == 0
         assert receiver.next > before
@@ -81,7 +81,7 @@ async def test_a_stopped_agent_says_so_afterwards(tmp_path, tls, free_port):
         await agent.enrol()
         await agent.start()
         async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
-            await receiver.until(lambda: receiver.batches, 40)
+            await receiver.until(lambda: receiver.batches)
             agent.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(2.6)
             agent.process.send_signal(signal.SIGCONT)
@@ -98,12 +98,16 @@ async def test_at_the_poll_level_actors_are_guessed_and_it_says_so(tmp_path, tls
         await agent.start(level="poll")
         async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
             await receiver.until(
-                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver)), 40
+                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver))
             )
-            file = agent.watched / "guessed"
-            pid = await run("/bin/sh", "-c", f"echo x > {file}; sleep 2.5")
-            await receiver.until(lambda: changed(receiver, file))
-            image, event = changed(receiver, file)[0]
+            # A guess takes the likeliest of those that were seen: on a busy host not always the right.
+            for number in range(5):
+                file = agent.watched / f"guessed-{number}"
+                pid = await run("/bin/sh", "-c", f"echo x > {file}; sleep 2")
+                await receiver.until(lambda file=file: changed(receiver, file))
+                image, event = changed(receiver, file)[0]
+                if image is not None and image.pid == pid:
+                    break
             assert event.attribution == events.ATTRIBUTION_INFERRED
             assert image.pid == pid
             assert image.exec_id in event.file_change.candidate_exec_ids
@@ -119,7 +123,7 @@ async def test_who_logged_in_is_known_through_setsid_and_shells(tmp_path, tls, f
         await agent.enrol()
         await agent.start()
         async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
-            await receiver.until(lambda: receiver.batches, 40)
+            await receiver.until(lambda: receiver.batches)
             file = agent.watched / "by-a-person"
             script = f"setsid /bin/sh -c 'echo x > {file}'"
             await asyncio.to_thread(session(script, terminal=terminal).wait)
@@ -156,7 +160,7 @@ async def test_a_recording_replayed_becomes_a_chain_of_its_own(tmp_path, tls, fr
         tls.authority.issue(tmp_path / "tls", "importer")
         segment = next((tmp_path / "recorded").glob("*.seg"))
         process = await agent.call("replay", str(segment), "--host-id", HOST_ID)
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     assert_gapless(receiver.batches)
     headers = [pb.BatchHeader.FromString(batch.header) for batch in receiver.batches.values()]
     assert {header.host_id for header in headers} == {HOST_ID}

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import urllib.request
 
 import pytest
@@ -10,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nightherd.event.v1 import delivery_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
+from tests import ports
 from tests.agent.receiver import Receiver
 from tests.agent.running import an_agent, changed, run, statuses, told
 
@@ -29,7 +29,7 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
         identity, address = tls.identity("store"), f"127.0.0.1:{free_port}"
         receiver.directive = pb.Directive(watch_paths=[b"not absolute", bytes(asked)])
         async with receiver.serve(identity, address):
-            await receiver.until(lambda: receiver.batches, 40)
+            await receiver.until(lambda: receiver.batches)
             await run("/bin/sh", "-c", f"echo x > {asked}/one; echo x > {agent.watched}/two")
             await receiver.until(lambda: changed(receiver, asked / "one"))
             await receiver.until(lambda: changed(receiver, agent.watched / "two"))
@@ -41,11 +41,15 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
                     and event.agent_status.level == events.LEVEL_POLL
                     for _, event in told(receiver)
                 ),
-                40,
             )
-            await run("/bin/sh", "-c", f"echo x > {asked}/three; sleep 2")
-            await receiver.until(lambda: changed(receiver, asked / "three"))
-            _, event = changed(receiver, asked / "three")[0]
+            # Who lived for two seconds is seen, but for a very busy host.
+            for number in range(5):
+                file = asked / f"three-{number}"
+                await run("/bin/sh", "-c", f"echo x > {file}; sleep 2")
+                await receiver.until(lambda file=file: changed(receiver, file))
+                _, event = changed(receiver, file)[0]
+                if event.attribution != events.ATTRIBUTION_UNKNOWN:
+                    break
             assert event.attribution == events.ATTRIBUTION_INFERRED
         receiver.directive = pb.Directive()
         async with receiver.serve(identity, address):
@@ -55,7 +59,6 @@ async def test_what_the_backend_directs_is_done(tmp_path, tls, free_port):
                     for _, event in reversed([*told(receiver)])
                     if event.HasField("agent_status")
                 ),
-                40,
             )
             await run("/bin/sh", "-c", f"echo x > {asked}/four; echo x > {agent.watched}/five")
             await receiver.until(lambda: changed(receiver, agent.watched / "five"))
@@ -69,7 +72,7 @@ async def test_the_sizes_that_a_receiver_takes_are_kept(tmp_path, tls, free_port
         await agent.enrol()
         await agent.start()
         async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
-            await receiver.until(lambda: receiver.batches, 40)
+            await receiver.until(lambda: receiver.batches)
             before = receiver.next
             names = " ".join(f"{agent.watched}/{number}" for number in range(40))
             code = f"for name in {names}; do /bin/sh -c 'echo x > $1' sh $name {'y' * 900}; done"
@@ -89,10 +92,18 @@ async def test_the_sizes_that_a_receiver_takes_are_kept(tmp_path, tls, free_port
 async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
     receiver = Receiver()
     async with an_agent(tmp_path, tls, free_port) as agent:
+
+        async def told_soon(true) -> None:
+            async with asyncio.timeout(60):
+                while not true():
+                    # Urgent, so that what is collected is sealed: the status of each second too.
+                    (agent.watched / "now").write_text("x")
+                    await asyncio.sleep(0.3)
+
         await agent.enrol()
-        await agent.start()
+        await agent.start(status_seconds="1")
         async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
-            await receiver.until(lambda: receiver.batches, 40)
+            await receiver.until(lambda: receiver.batches)
             (agent.watched / "config").write_text("x")
             await run("mount", "-t", "tmpfs", "none", str(agent.watched))
             try:
@@ -103,7 +114,7 @@ async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
                     await asyncio.sleep(0.3)
                     return bool(changed(receiver, file))
 
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while not await told_of_it():
                         pass
                 image, event = changed(receiver, file)[0]
@@ -115,16 +126,16 @@ async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
             other.write_text("y")
             await run("mount", "--bind", str(other), str(agent.watched / "config"))
             try:
-                await receiver.until(
+                await told_soon(
                     lambda: any("mounted over it" in s for s in statuses(receiver)[-1].not_seen)
                 )
             finally:
                 await run("umount", str(agent.watched / "config"))
-            await receiver.until(lambda: not statuses(receiver)[-1].not_seen)
+            await told_soon(lambda: not statuses(receiver)[-1].not_seen)
 
 
 def _metrics(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     return {
         sample.name + "".join(sample.labels.values()): sample.value
@@ -135,8 +146,7 @@ def _metrics(port: int) -> dict[str, float]:
 
 async def test_the_agent_says_what_it_costs_and_who_is_behind(tmp_path, tls, free_port):
     receiver = Receiver()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = ports.free_port()
     async with an_agent(tmp_path, tls, free_port) as agent:
         await agent.enrol()
         await agent.start(

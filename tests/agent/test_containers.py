@@ -88,7 +88,7 @@ async def test_a_name_comes_late_and_then_is_on_every_image_of_the_container(tmp
     host.identifier.images.containers = ContainerImages(tmp_path)
     first = host.fork(1, cgroup=f"/system.slice/docker-{ID}.scope")
     host.exec(first, "/usr/sbin/nginx")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not host.image(first).container_image:
             await asyncio.sleep(0.01)
     assert host.image(first).container_image == "nginx:1"

@@ -32,7 +32,7 @@ async def test_a_noisy_service_is_cut_short_and_named_and_others_are_heard(
         async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
             await agent.start(service_events_per_second="10")
             await receiver.until(
-                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver)), 40
+                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver)), 60
             )
             await run("/usr/bin/setsid", "-f", str(noisy))
             await receiver.until(lambda: changed(receiver, end), 60)
@@ -46,20 +46,21 @@ async def test_a_noisy_service_is_cut_short_and_named_and_others_are_heard(
                 ),
                 60,
             )
-            await receiver.until(lambda: gaps(receiver, events.Gap.CAUSE_THROTTLED), 60)
-    told_by = [
-        event
-        for image, event in told(receiver)
-        if image is not None and image.service == str(noisy)
-    ]
-    lost = sum(
-        gap.lost for gap in gaps(receiver, events.Gap.CAUSE_THROTTLED) if gap.service == str(noisy)
-    )
-    # What else runs on this machine may be loud as well.
-    cut_short = {gap.service for gap in gaps(receiver, events.Gap.CAUSE_THROTTLED)}
-    assert str(noisy) in cut_short
-    assert str(quiet) not in cut_short
-    seen = sum(max(event.count, 1) for event in told_by)
-    # Each run is an exec and an exit; the script itself starts, changes a file and ends.
-    assert 2 * RUNS <= seen + lost <= 2 * RUNS + 8
+            # Each run is an exec and an exit; the script itself starts, changes a file and ends.
+            await receiver.until(lambda: sum(told_and_lost(receiver, noisy)) >= 2 * RUNS)
+    seen, lost = told_and_lost(receiver, noisy)
+    assert seen + lost <= 2 * RUNS + 8
     assert lost > RUNS
+    # Others on this machine may say too much as well.
+    assert str(quiet) not in {gap.service for gap in gaps(receiver, events.Gap.CAUSE_THROTTLED)}
+
+
+def told_and_lost(receiver, script):
+    service = str(script)
+    seen = sum(
+        max(event.count, 1)
+        for image, event in told(receiver)
+        if image is not None and image.service == service
+    )
+    throttled = gaps(receiver, events.Gap.CAUSE_THROTTLED)
+    return seen, sum(gap.lost for gap in throttled if gap.service == service)

@@ -240,7 +240,7 @@ def test_a_udp_port_that_is_opened_later_is_told(host):
         port = int(process.stdout.readline())
         host.until(lambda: by(host, "listen", process.pid))
     finally:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     ((_, event),) = by(host, "listen", process.pid)
     assert (event.listen.protocol, event.listen.local_port) == (events.PROTOCOL_UDP, port)
     assert event.attribution == events.ATTRIBUTION_INFERRED

@@ -158,27 +158,54 @@ def test_a_pane_is_the_persons_and_what_outlives_the_session_is_left_behind(host
             subprocess.run(["screen", "-S", name, "-X", "quit"], capture_output=True, check=False)
 
 
-def test_nohup_is_left_behind(host, mark):
-    wait = f"/bin/sh -c 'sleep 2.5; exec /bin/true {mark}'"
-    person = session(f"nohup {wait} >/dev/null 2>&1 & sleep 0.5; /bin/true {mark}-now")
+@pytest.fixture
+def gate(tmp_path):
+    """A program that outlives its session: it waits, and goes on when it is let."""
+    return Gate(tmp_path)
+
+
+class Gate:
+    def __init__(self, folder) -> None:
+        self._ready, self._open = folder / "ready", folder / "open"
+        self.wait = f": > {self._ready}; while ! [ -e {self._open} ]; do sleep 0.05; done"
+        """In a shell, for what outlives the session."""
+        self.until_ready = f"while ! [ -e {self._ready} ]; do sleep 0.05; done"
+        """In a shell, for the session: not over before the other runs."""
+
+    def open_after(self, host, image):
+        """Let it go on when the session of `image` is told to be over, and some more."""
+        ended(host, image)
+        time.sleep(1.2)  # what outlives its session by less is part of its end
+        self._open.touch()
+
+
+def test_nohup_is_left_behind(host, mark, gate):
+    wait = f"/bin/sh -c '{gate.wait}; exec /bin/true {mark}'"
+    person = session(f"nohup {wait} >/dev/null 2>&1 & {gate.until_ready}; /bin/true {mark}-now")
     assert person.wait(60) == 0
-    now, later = deed(host, f"{mark}-now"), deed(host, mark)
+    now = deed(host, f"{mark}-now")
+    gate.open_after(host, now)
+    later = deed(host, mark)
     assert (now.provenance, later.provenance) == (INTERACTIVE, DETACHED)
     assert later.login_user_id == UID
     assert later.session_id == now.session_id
 
 
-def test_a_daemon_started_by_hand_is_left_behind_and_not_the_services_own(host, mark, tmp_path):
+def test_a_daemon_started_by_hand_is_left_behind_and_not_the_services_own(
+    host, mark, gate, tmp_path
+):
     if not shutil.which("start-stop-daemon"):
         pytest.skip("start-stop-daemon is not installed")
     daemon = tmp_path / f"{mark}d"
-    daemon.write_text(f"#!/bin/sh\nsleep 2.5\n/bin/true {mark}\n")
+    daemon.write_text(f"#!/bin/sh\n{gate.wait}\n/bin/true {mark}\n")
     daemon.chmod(0o755)
     script = Path("/etc/init.d") / mark
     script.write_text(f"#!/bin/sh\nstart-stop-daemon --start --background --exec {daemon}\n")
     script.chmod(0o755)
     try:
-        assert session(f"{script} start").wait(60) == 0
+        begin = f"{script} start; {gate.until_ready}; /bin/true {mark}-now"
+        assert session(begin).wait(60) == 0
+        gate.open_after(host, deed(host, f"{mark}-now"))
         by_hand = deed(host, mark)
         subprocess.run(["setsid", str(script), "start"], check=True)
         own = host.until(lambda: deeds(host, mark)[1:])[0]
@@ -242,7 +269,7 @@ def test_a_job_of_at_is_scheduled(host, mark):
     finally:
         if daemon is not None:
             daemon.terminate()
-            daemon.wait(20)
+            daemon.wait(60)
     assert image.provenance == events.PROVENANCE_SCHEDULED
     assert image.service.rpartition("/")[2] in ("atd", "atd.service")
     assert image.login_user == pwd.getpwuid(0).pw_name

@@ -34,7 +34,7 @@ def touch(packages, now=0, pid=500):
 def told(packages, now):
     """What comes once the database was read, `now` on the boot clock."""
     assert not list(packages.due(now))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (found := list(packages.due(now))):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -58,12 +58,15 @@ async def test_a_killed_import_goes_on_and_a_finished_one_does_nothing(tmp_path,
     receiver = Receiver()
     replays = Replays(tmp_path, tls, free_port)
     async with receiver.serve(tls.identity("store"), f"127.0.0.1:{free_port}"):
-        first = await replays.start("--events-per-second", "2000", str(log))
+        # It may not go on before the second is acknowledged, so there is time to kill it.
+        receiver.limits, receiver.acknowledge = pb.Limits(window=2), False
+        first = await replays.start("--events-per-second", "100000", str(log))
         async with asyncio.timeout(60):
             while len(receiver.batches) < 2:
                 await asyncio.sleep(0.01)
         first.kill()
         await first.communicate()
+        receiver.acknowledge = True
         assert len(receiver.batches) < len(expected.batches)
         status, out, err = await replays.run(str(log))
         assert status == 0, err

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import segments
@@ -109,9 +109,7 @@ def test_the_small_files_cut_at_any_byte_cost_no_batch(recorded, memory, name):
         again.close()
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_damage_costs_the_records_it_touches_and_is_told(recorded, data, memory):
     folder, ends = recorded

@@ -24,9 +24,13 @@ SERVICE = pb.DESCRIPTOR.services_by_name["StoreService"]
 class Store(StoreServiceServicer):
     """Answers with what the test needs of each shape."""
 
+    def __init__(self):
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+
     async def ListHosts(self, request, context):
         if request.search == "slow":
-            await asyncio.sleep(0.5)
+            self.began.set()
+            await self.go_on.wait()
         if request.search == "bug":
             raise ZeroDivisionError
         if request.search == "gone":
@@ -44,12 +48,12 @@ class Store(StoreServiceServicer):
             yield pb.AppendBatchesResponse()
 
 
-def server_of(tls):
+def server_of(tls, store=None):
     return Server(
         "127.0.0.1:0",
         tls.identity("store"),
         [SERVICE],
-        lambda s: add_StoreServiceServicer_to_server(Store(), s),
+        lambda s: add_StoreServiceServicer_to_server(store or Store(), s),
     )
 
 
@@ -101,7 +105,7 @@ async def test_plaintext_and_no_certificate_are_refused(tls):
         ):
             async with channel:
                 with pytest.raises(aio.AioRpcError) as refused:
-                    await StoreServiceStub(channel).ListHosts(pb.ListHostsRequest(), timeout=5)
+                    await StoreServiceStub(channel).ListHosts(pb.ListHostsRequest(), timeout=60)
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -109,7 +113,7 @@ async def test_a_client_refuses_a_server_with_another_role(tls):
     async with server_of(tls) as server:
         channel = Channel(f"127.0.0.1:{server.port}", tls.identity("gateway"), "modeler")
         with pytest.raises(aio.AioRpcError) as refused:
-            await StoreServiceStub(channel.get()).ListHosts(pb.ListHostsRequest(), timeout=5)
+            await StoreServiceStub(channel.get()).ListHosts(pb.ListHostsRequest(), timeout=60)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         await channel.close()
 
@@ -132,7 +136,8 @@ async def test_renewed_certificates_are_used_without_a_restart(tls):
 
 
 async def test_sigterm_order_not_serving_then_in_flight_finishes(tls):
-    server = server_of(tls)
+    store = Store()
+    server = server_of(tls, store)
     await server.__aenter__()
     await server.ready()
     channel = Channel(f"127.0.0.1:{server.port}", tls.identity("gateway"), "store")
@@ -140,9 +145,10 @@ async def test_sigterm_order_not_serving_then_in_flight_finishes(tls):
     watch = health_pb2_grpc.HealthStub(channel.get()).Watch(health_pb2.HealthCheckRequest())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     in_flight = asyncio.ensure_future(stub.ListHosts(pb.ListHostsRequest(search="slow")))
-    await asyncio.sleep(0.2)
+    await store.began.wait()
     stopping = asyncio.create_task(server.__aexit__())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    store.go_on.set()
     assert (await in_flight).total_count == 1
     watch.cancel()
     await stopping

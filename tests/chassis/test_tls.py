@@ -58,7 +58,7 @@ async def _health(address, identity):
     channel = open_channel(address, identity.channel_credentials(), "store")
     async with channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        return (await stub.Check(health_pb2.HealthCheckRequest(), timeout=3)).status
+        return (await stub.Check(health_pb2.HealthCheckRequest(), timeout=60)).status
 
 
 async def test_expired_and_foreign_certificates_do_not_connect(tls, tmp_path):

@@ -54,6 +54,7 @@ def test_ports_stay_the_same_where_they_are_free(home):
         second = choose_ports(home)
     assert second["store"] != first["store"]
     assert second["modeler"] == first["modeler"]
+    assert choose_ports(home, second["modeler"])["modeler"] != second["modeler"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"store": "x", "modeler": -1, "detector": 1e9}'])

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent.authority import ask, verified
 from chassis.authority import Authority
 from chassis.tls import Identity
-from tests.system.running import ROOT, environment, free_port
+from tests.ports import free_port
+from tests.system.running import ROOT, environment
 
 SIGNING = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
 
@@ -46,7 +47,7 @@ class Enrolment:
                 cwd=ROOT,
                 stderr=out,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError):
                 ask(self.url, "/v1/authority", self.context())
@@ -58,7 +59,7 @@ class Enrolment:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def said(self) -> str:
         return self.log.read_text()

@@ -42,15 +42,15 @@ async def test_it_renews_after_it_expired_offline_and_ships(enrolment, tmp_path,
             # Without the program it can reach nobody, and keeps what it sees.
             await agent.start()
             spool = tmp_path / "agent" / "spool"
-            await receiver.until(lambda: spooled(spool), 40)
+            await receiver.until(lambda: spooled(spool))
             assert await agent.end(signal.SIGTERM) == 0
             assert receiver.hellos == []
             await agent.start(enrolment=enrolment.url)
-            await receiver.until(lambda: receiver.batches, 40)
+            await receiver.until(lambda: receiver.batches)
             assert identity.certificate() != old
             assert identity.peer().host_id == HOST_ID
             await receiver.until(
-                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver)), 40
+                lambda: any(event.agent_status.self_test_passed for _, event in told(receiver))
             )
             assert await agent.end(signal.SIGTERM) == 0
         assert_gapless(receiver.batches)
@@ -68,9 +68,9 @@ async def test_it_watches_while_nobody_renews_it(tmp_path, an_enrolment, free_po
         async with receiver.serve(_store(program, tmp_path), f"127.0.0.1:{free_port}"):
             file = agent.watched / "one"
             spool = tmp_path / "agent" / "spool"
-            await receiver.until(lambda: spooled(spool), 40)
+            await receiver.until(lambda: spooled(spool))
             file.write_text("x")
-            await receiver.until(lambda: bytes(file) in spooled(spool), 40)
+            await receiver.until(lambda: bytes(file) in spooled(spool))
             assert receiver.hellos == []
             await asyncio.to_thread(program.start)
             await receiver.until(lambda: changed(receiver, file), 60)

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.renewal import signing_request
@@ -49,7 +49,7 @@ def test_any_bytes_are_refused(files, certificate, csr, proof):
     assert refused(files[0], files[1], csr, proof) == "BAD_SIGNING_REQUEST"
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_change_of_a_good_certificate_or_request_is_refused(files, data):
     """Decoded, one byte changed, and encoded again: the parsers see nearly good input."""

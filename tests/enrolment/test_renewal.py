@@ -17,7 +17,7 @@ from chassis.tls import CA_FILE, CERT_FILE, KEY_FILE, NEXT_KEY_FILE, Identity
 HOUR = dt.timedelta(hours=1)
 
 
-def until(condition, timeout_s=30):
+def until(condition, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not come true in time"

@@ -43,7 +43,7 @@ def documents(form, batch):
 
 
 @given(SEEDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_json_lines_are_what_dumping_each_row_gives(seed):
     batch = a_batch(seed)
     expected = b"".join(orjson.dumps(row) + b"\n" for row in rows(batch, range(12)))
@@ -51,7 +51,7 @@ def test_json_lines_are_what_dumping_each_row_gives(seed):
 
 
 @given(SEEDS, st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_csv_is_what_the_csv_module_writes_for_each_row(seed, raw):
     batch = a_batch(seed)
     buffer = io.StringIO(newline="")
@@ -71,7 +71,7 @@ def test_csv_is_what_the_csv_module_writes_for_each_row(seed, raw):
 
 
 @given(SEEDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rows_have_only_fields_of_the_table_in_its_order(seed):
     for row in rows(a_batch(seed), range(12)):
         assert list(row) == [name for name, _, _ in EVENT if name in row]
@@ -79,7 +79,7 @@ def test_rows_have_only_fields_of_the_table_in_its_order(seed):
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 @given(seed=SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_line_is_visible_text_with_an_id_of_its_own(form, seed):
     batch = a_batch(seed)
     lines = rendered(form, batch).split(b"\r\n" if form is Csv else b"\n")

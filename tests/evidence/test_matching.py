@@ -12,7 +12,7 @@ from nightherd.store.v1 import store_service_pb2 as pb
 from tests.builders import T0, a_person, an_event, an_image, changes
 from tests.evidence.strategies import bodies, filters
 
-MANY = settings(max_examples=600, deadline=None)
+MANY = settings(max_examples=600)
 
 
 def _terms_allow(index, asked):

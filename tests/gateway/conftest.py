@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 import ssl
 import sys
 
@@ -26,16 +25,11 @@ from services.modeler.settings import Settings as ModelerSettings
 from services.store import __main__ as store
 from services.store.settings import Settings as StoreSettings
 from tests.conftest import ROOT
+from tests.ports import free_port
 from tests.services_client import MODELER, STORE, deliver, until_serving
 
 PASSWORD = "correct horse battery staple"
 ADMIN = ("admin", PASSWORD)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.asynccontextmanager
@@ -147,7 +141,7 @@ class Backend:
             )
 
         await apply(0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (await call.read()).complete:
                 pass
         try:
@@ -203,7 +197,7 @@ async def a_gateway(mongo_url, certificates, database, authority_file, **options
     found = Gateway(port, client[database], authority_file)
     async with running(gateway.serve(Settings(**values | options))):
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not await answers(found):
                     await asyncio.sleep(0.05)
             yield found

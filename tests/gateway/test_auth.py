@@ -78,23 +78,22 @@ async def test_credentials_that_cannot_be_read_are_refused(api, header):
 async def test_wrong_and_unknown_look_the_same_and_cost_about_the_same(start):
     async with start(lockout_failures=100) as api:
         await api.get("/version", auth=("admin", "warm-up"))
-        taken = {}
-        for name in ("admin", "nobody"):
-            tries = []
-            for number in range(5):
-                began = time.perf_counter()
+        taken = {"admin": [], "nobody": []}
+        for number in range(5):
+            for name, tries in taken.items():
+                # Of this process, which is the gateway too: others do not count.
+                began = time.process_time()
                 answer = await api.get("/version", auth=(name, f"wrong {number}"))
-                tries.append(time.perf_counter() - began)
+                tries.append(time.process_time() - began)
                 assert answer.status_code == 401
                 assert answer.json()["detail"] == "User or password is wrong"
-            taken[name] = min(tries)
         # Hashing (tens of ms) dominates both; skipping it for unknown names would be ten times faster.
-        assert taken["nobody"] > taken["admin"] / 3
+        assert min(taken["nobody"]) > min(taken["admin"]) / 3
 
 
 async def test_too_many_wrong_passwords_lock_a_user_out_at_every_gateway_and_nobody_else(start):
     database = f"gateway_{secrets.token_hex(4)}"
-    options = {"database": database, "lockout_failures": 3, "lockout_seconds": 2}
+    options = {"database": database, "lockout_failures": 3}
     async with start(**options) as one, start(**options) as other:
         guesses = [one.get("/version", auth=("admin", f"guess {n}")) for n in range(8)]
         answered = [a.status_code for a in await asyncio.gather(*guesses)]
@@ -103,15 +102,17 @@ async def test_too_many_wrong_passwords_lock_a_user_out_at_every_gateway_and_nob
         for gateway in (one, other):
             answer = await gateway.get("/version")
             assert answer.status_code == 429, "the right password, too"
-            assert 1 <= int(answer.headers["Retry-After"]) <= 2
+            assert 200 < int(answer.headers["Retry-After"]) <= 300
             assert "of admin from 127.0.0.1; try again in" in answer.json()["detail"]
         assert (await one.get("/version", auth=await one.add_user("auditor"))).status_code == 200
         for _ in range(5):
             await one.get("/version", auth=("stranger", "x"))
         assert (await one.get("/version", auth=("stranger", "x"))).status_code == 429
-        async with asyncio.timeout(20):
-            while (await other.get("/version")).status_code != 200:
-                await asyncio.sleep(0.2)
+        # Five minutes later:
+        await one.database["attempts"].update_many(
+            {}, [{"$set": {"until": {"$subtract": ["$until", 300_000]}}}]
+        )
+        assert (await other.get("/version")).status_code == 200
 
 
 async def test_many_requests_with_the_right_password_at_once_are_one_login(start):

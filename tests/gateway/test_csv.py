@@ -147,7 +147,7 @@ async def test_a_reader_that_goes_away_ends_the_stream_at_the_store(start, certi
     ):
         async with api.client.stream("GET", DOWNLOAD, auth=ADMIN) as answer:
             await anext(answer.aiter_bytes())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await servicer.left.wait()
         assert servicer.sent < 2000, "the store goes at the reader's pace"
 

@@ -1,7 +1,7 @@
 """What nobody should send, what does not answer, and what the API says of itself."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.conftest import ADMIN, PASSWORD
@@ -88,9 +88,7 @@ async def test_a_query_longer_than_any_head_ends_the_connection_not_the_gateway(
     assert (await api.get("/version")).status_code == 200
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @given(
     name=st.sampled_from(["type", "user", "from", "limit", "offset", "sort", "reverse", "fields"]),
     value=st.text(max_size=40),

@@ -54,7 +54,7 @@ def handshake(port, ca):
         return None
 
 
-def until(condition, timeout_s=30):
+def until(condition, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -67,7 +67,7 @@ def test_sigterm_ends_it_in_order_with_status_0(environment, certificates, free_
     try:
         until(lambda: handshake(free_port, certificates / "gateway" / "ca.pem"))
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, log
@@ -89,7 +89,7 @@ def test_what_prevents_the_start_is_said_in_one_line(environment, variable, valu
     with socket.create_server(("127.0.0.1", 0)) as taken:
         environment[variable] = value.format(taken=taken.getsockname()[1])
         process = launch(environment)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=60)
     assert process.returncode in (1, 2)
     assert said in log
     assert "Traceback" not in log
@@ -103,7 +103,7 @@ async def test_new_connections_get_a_renewed_certificate(start, authority, tmp_p
         before = await asyncio.to_thread(handshake, api.port, folder / "ca.pem")
         assert before
         authority.issue(folder, "gateway", names=local_names())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await asyncio.to_thread(handshake, api.port, folder / "ca.pem") in (None, before):
                 await asyncio.sleep(0.05)
 

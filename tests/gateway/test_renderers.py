@@ -125,15 +125,15 @@ async def test_a_client_that_leaves_takes_the_processes_with_it(start, backend, 
                 if lines > 120_000:
                     break
             assert renderers_of_this_process()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(20):
-                while renderers_of_this_process():
-                    await asyncio.sleep(0.05)
-        assert not renderers_of_this_process()
+        async with asyncio.timeout(60):
+            while renderers_of_this_process():
+                await asyncio.sleep(0.05)
 
 
 def renderers_of_this_process():
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [
-        pid for pid in children if b"gateway.rendering" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    found = []
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with contextlib.suppress(OSError):  # it ends at this moment
+            if b"gateway.rendering" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found

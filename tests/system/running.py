@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,14 +17,10 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "a-password-for-tests"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -49,6 +44,9 @@ class Running:
         self, home: Path, *arguments: str, cwd: Path = ROOT, prefix: tuple = (), **extra: str
     ) -> None:
         self.home, self.port = home, free_port()
+        self.hurry = home.parent / f"{home.name}.hurry"
+        self.hurry.mkdir(exist_ok=True)
+        extra["NIGHTHERD_AGENT_WATCH_PATHS"] = json.dumps([str(self.hurry)])
         self.log = home.parent / f"{home.name}.up.log"
         self._out = self.log.open("wb")
         self.process = subprocess.Popen(
@@ -64,6 +62,18 @@ class Running:
         wait(lambda: "Nightherd is up" in self.said() or self.process.poll() is not None, timeout_s)
         assert self.process.poll() is None, self.said()
         return self
+
+    def soon(self, condition, timeout_s: float = 60):
+        """Wait for a condition, and make the agent seal at once what it has.
+
+        A change of a file that it was asked to watch is urgent; others wait for up to ten seconds.
+        """
+
+        def hurried():
+            (self.hurry / "up").write_text("")
+            return condition()
+
+        return wait(hurried, timeout_s, 0.3)
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -89,12 +99,27 @@ class Running:
                     return int(pid)
         return 0
 
+    def signal(self, name: str, number: int) -> int:
+        """Send a signal to a program, which may be about to be started again; return its pid."""
+        pid = wait(lambda: self.child(name))
+        os.kill(pid, number)
+        return pid
+
+    @contextlib.contextmanager
+    def paused(self, name: str):
+        """Hold a program still: it takes nothing, and no file of its changes meanwhile."""
+        pid = self.signal(name, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def close(self) -> int:
         """Ctrl-C, as a person would; return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(timeout=60)
+                self.process.wait(timeout=150)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -172,7 +197,7 @@ class Running:
         return answer
 
 
-def wait(condition, timeout_s: float = 30, pause_s: float = 0.05):
+def wait(condition, timeout_s: float = 60, pause_s: float = 0.05):
     """Wait for a condition and return its value."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -6,7 +6,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.system.running import free_port, wait
+from tests.ports import free_port
+from tests.system.running import wait
 
 OPTIONS = [
     *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
@@ -51,7 +52,7 @@ class Sshd:
         self._log = folder / "log"
         command = ["/usr/sbin/sshd", "-D", "-f", str(configuration), "-E", str(self._log)]
         self._process = subprocess.Popen(command)
-        wait(lambda: "Server listening" in self._said(), 20)
+        wait(lambda: "Server listening" in self._said())
 
     def _said(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
@@ -67,4 +68,4 @@ class Sshd:
 
     def close(self) -> None:
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)

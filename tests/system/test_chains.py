@@ -1,5 +1,6 @@
 """Evidence of the real agent: whole, signed, and told apart when a spool is copied or deleted."""
 
+import json
 import os
 import shutil
 import signal
@@ -25,8 +26,7 @@ def own_chains(nightherd):
 
 
 def test_every_chain_verifies_by_a_reader_that_knows_only_the_contract(nightherd):
-    subprocess.run(["/bin/true"], check=True)
-    wait(lambda: own_chains(nightherd))
+    nightherd.soon(lambda: own_chains(nightherd))
     for chain in own_chains(nightherd):
         assert chain.faults == []
         assert (chain.first, chain.last) == (1, chain.batches)
@@ -51,7 +51,8 @@ def test_the_command_line_verifies_store_and_spool(nightherd):
     assert f"{nightherd.host_id()}: intact" in online.stdout
     spool = nightherd.home / "agent" / "spool"
     copy = nightherd.home.parent / "spool-copy"
-    shutil.copytree(spool, copy)
+    with nightherd.paused("agent"):
+        shutil.copytree(spool, copy)
     offline = [*verify, "--spool", str(copy)]
     assert (
         subprocess.run(offline, env=own, cwd=ROOT, capture_output=True, check=False).returncode == 0
@@ -69,9 +70,9 @@ def test_the_command_line_verifies_store_and_spool(nightherd):
 def test_a_deleted_spool_begins_a_second_chain_and_loses_nothing(nightherd):
     settled(nightherd)
     before = own_chains(nightherd)
+    nightherd.signal("agent", signal.SIGSTOP)
     shutil.rmtree(nightherd.home / "agent" / "spool")
-    killed = nightherd.child("agent")
-    os.kill(killed, signal.SIGKILL)
+    nightherd.signal("agent", signal.SIGKILL)
     wait(lambda: len(own_chains(nightherd)) == len(before) + 1, 60)
     after = own_chains(nightherd)
     assert {c.chain_id for c in before} < {c.chain_id for c in after}
@@ -97,12 +98,14 @@ def settled(nightherd) -> None:
 def test_a_spool_on_a_second_agent_is_a_fork_kept_and_flagged(nightherd, place):
     settled(nightherd)
     twin = place / "twin"
-    shutil.copytree(nightherd.home / "agent", twin)
+    with nightherd.paused("agent"):
+        shutil.copytree(nightherd.home / "agent", twin)
     ports = nightherd.ports()
     own = environment(
         NIGHTHERD_AGENT_DIR=str(twin),
         NIGHTHERD_AGENT_TLS_DIR=str(twin / "tls"),
         NIGHTHERD_AGENT_LEVEL="poll",
+        NIGHTHERD_AGENT_WATCH_PATHS=json.dumps([str(nightherd.hurry)]),
         NIGHTHERD_AGENT_STORE=f"127.0.0.1:{ports['store']}",
     )
     log = (place / "twin.log").open("wb")
@@ -111,11 +114,10 @@ def test_a_spool_on_a_second_agent_is_a_fork_kept_and_flagged(nightherd, place):
     )
     try:
         wait(lambda: "watching" in (place / "twin.log").read_text(), 60)
-        subprocess.run(["/bin/true"], check=True)
-        wait(lambda: sum(c.forks for c in own_chains(nightherd)) > 0, 60)
+        nightherd.soon(lambda: sum(c.forks for c in own_chains(nightherd)) > 0)
     finally:
         second.terminate()
-        second.wait(timeout=30)
+        second.wait(timeout=60)
         log.close()
     custody = nightherd.get(f"nightherd/custody/{nightherd.host_id()}")
     kinds = {fault["kind"] for chain in custody["chains"] for fault in chain["faults"]}

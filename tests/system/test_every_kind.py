@@ -138,7 +138,7 @@ def test_su_is_told_with_whose_rights_were_taken(nightherd, person):
 def test_a_bpf_program_and_a_late_udp_port_are_told(nightherd):
     code = "from agent.sensors.bpf import BpfSensor; BpfSensor().close()"
     subprocess.run([sys.executable, "-c", code], check=True)
-    wait(lambda: of_kind(nightherd, "kernelChange"))
+    nightherd.soon(lambda: of_kind(nightherd, "kernelChange"))
     code = (
         "import socket, sys\ns = socket.socket(type=socket.SOCK_DGRAM)\ns.bind(('127.0.0.1', 0))\n"
         "print(s.getsockname()[1], flush=True)\nsys.stdin.read()"
@@ -148,7 +148,7 @@ def test_a_bpf_program_and_a_late_udp_port_are_told(nightherd):
     )
     try:
         port = int(process.stdout.readline())
-        wait(
+        nightherd.soon(
             lambda: (
                 (process.pid, "PROTOCOL_UDP", port)
                 in {
@@ -158,7 +158,7 @@ def test_a_bpf_program_and_a_late_udp_port_are_told(nightherd):
             )
         )
     finally:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,11 @@ def test_polling_sees_a_changed_file_and_a_process_that_stays(powerless):
     path = f"/etc/cron.d/{mark}"
     try:
         subprocess.run(["/bin/sh", "-c", f"echo '# {mark}' > {path}; sleep 1.5"], check=True)
-        found = wait(lambda: powerless.get("forensic/activities", search=path), 60)
+        found = wait(lambda: powerless.get("forensic/activities", search=path))
         assert found[0]["type"] == "cron modified"
         assert found[0]["attribution"] in ("inferred", "unknown")
-        wait(
-            lambda: any(image and image["pid"] == sleeper.pid for _, image in powerless.events()),
-            60,
+        powerless.soon(
+            lambda: any(image and image["pid"] == sleeper.pid for _, image in powerless.events())
         )
     finally:
         sleeper.kill()

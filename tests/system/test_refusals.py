@@ -141,7 +141,7 @@ def test_a_clock_two_days_back_makes_no_hole(nightherd, host):
 
 
 def _list_hosts(channel):
-    return store_grpc.StoreServiceStub(channel).ListHosts(store.ListHostsRequest(), timeout=10)
+    return store_grpc.StoreServiceStub(channel).ListHosts(store.ListHostsRequest(), timeout=60)
 
 
 async def test_plaintext_is_refused(nightherd):
@@ -203,7 +203,7 @@ def test_a_wrong_question_is_a_problem_that_says_what(nightherd, path, credentia
 
 
 def test_plain_http_is_refused_by_the_gateway(nightherd):
-    with socket.create_connection(("127.0.0.1", nightherd.port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", nightherd.port), timeout=60) as plain:
         plain.sendall(b"GET /api/v1/_ping HTTP/1.0\r\n\r\n")
         try:
             answer = plain.recv(100)
@@ -219,7 +219,7 @@ def test_the_gateway_does_not_speak_old_tls(nightherd):
     old.minimum_version = ssl.TLSVersion.TLSv1_2
     old.set_ciphers("AES128-SHA")
     with (
-        socket.create_connection(("127.0.0.1", nightherd.port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", nightherd.port), timeout=60) as plain,
         pytest.raises((ssl.SSLError, ConnectionResetError)),
     ):
         old.wrap_socket(plain, server_hostname="localhost")

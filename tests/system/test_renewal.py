@@ -29,8 +29,7 @@ def test_an_agent_whose_certificate_is_over_comes_back_by_itself(nightherd: Runn
         now=began - dt.timedelta(days=3),
     )
     assert identity.certificate().not_valid_after_utc < began
-    victim = nightherd.child("agent")
-    os.kill(victim, signal.SIGKILL)
+    nightherd.signal("agent", signal.SIGKILL)
     wait(lambda: identity.certificate().not_valid_after_utc > began, 60)
     assert identity.peer() == peer
 

@@ -1,16 +1,15 @@
 """Homes anywhere, two at once, one at a time each; what prevents a start is said in one line."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.system.running import PASSWORD, ROOT, Running, environment, free_port, wait
+from tests.ports import free_port
+from tests.system.running import PASSWORD, ROOT, Running, environment, wait
 
 pytestmark = [pytest.mark.system]
 
@@ -78,13 +77,11 @@ def test_two_run_side_by_side_in_odd_places(tmp_path, started):
 def test_killed_children_come_back_and_a_killed_supervisor_leaves_nobody(tmp_path, started):
     running = started(tmp_path / "home", "--no-agent").until_up()
     for name in ("mongod", "store", "modeler", "detector", "gateway", "enrolment"):
-        before = running.child(name)
-        assert before
-        os.kill(before, signal.SIGKILL)
-        wait(lambda name=name, before=before: running.child(name) not in (0, before), 30)
-    wait(lambda: answers(running), 60)
+        before = running.signal(name, signal.SIGKILL)
+        wait(lambda name=name, before=before: running.child(name) not in (0, before))
+    wait(lambda: answers(running))
     children = [running.child(name) for name in running.pids()]
-    os.kill(running.child("modeler"), signal.SIGSTOP)
+    running.signal("modeler", signal.SIGSTOP)
     running.process.kill()
     running.process.wait()
     # The next start ends what is left, even one that cannot hear.
@@ -117,21 +114,6 @@ def test_a_wrong_setting_is_said_and_nothing_is_left_running(tmp_path):
     )
     assert done.returncode in (1, 2)
     assert "NIGHTHERD_MODELER_UNIT_SECONDS" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_an_unreachable_mongodb_is_said(tmp_path):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"mongodb://127.0.0.1:{nobody.getsockname()[1]}/?serverSelectionTimeoutMS=500"
-        done = cli(
-            "up",
-            *("--no-agent", "--port", str(free_port()), "--home", str(tmp_path / "home")),
-            timeout_s=120,
-            NIGHTHERD_MONGO_URL=url,
-        )
-    assert done.returncode == 1
-    assert "MongoDB" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -119,23 +119,28 @@ def test_a_person_adds_an_account_one_activity_and_an_alert(
     assert user_names[0] in row["msg"]
 
 
-def test_the_alert_is_there_within_a_second_of_the_change(nightherd, person, user_names):
-    _, uid = person
-    latencies = []
-    for account in user_names[:3]:
-        moment = pathlib.Path(f"/tmp/{account}.done")
-        command = f"useradd -M {account}; date +%s.%N > {moment}; sleep 2"
-        from threading import Thread
+def test_the_alert_does_not_wait_for_the_end_of_the_session(
+    nightherd, person, user_names, tmp_path
+):
+    from threading import Thread
 
-        session = Thread(target=as_person, args=(uid, command), kwargs={"terminal": True})
-        session.start()
-        wait(lambda account=account: alerts_about(nightherd, account), pause_s=0.01)
+    (_, uid), account = person, user_names[0]
+    done, leave = tmp_path / "done", tmp_path / "leave"
+    command = (
+        f"useradd -M {account}; date +%s.%N > {done}; while ! [ -e {leave} ]; do sleep 0.1; done"
+    )
+    session = Thread(target=as_person, args=(uid, command), kwargs={"terminal": True})
+    session.start()
+    try:
+        wait(lambda: alerts_about(nightherd, account), pause_s=0.01)
         seen = time.time()
+        assert session.is_alive()
+    finally:
+        leave.touch()
         session.join()
-        latencies.append(seen - float(moment.read_text()))
-        moment.unlink()
-    print(f"\nfrom the change on the host to the alert over REST: {sorted(latencies)} s")
-    assert sorted(latencies)[1] < 1.0
+    print(
+        f"\nfrom the change on the host to the alert over REST: {seen - float(done.read_text())} s"
+    )
 
 
 def test_a_service_without_the_capability_is_an_alert_twice_is_count_two_and_not_learned(
@@ -143,7 +148,7 @@ def test_a_service_without_the_capability_is_an_alert_twice_is_count_two_and_not
 ):
     daemon = daemons("quietd")
     daemon.order("/usr/bin/true")
-    wait(
+    nightherd.soon(
         lambda: (
             (m := nightherd.model(daemon.service))
             and "/usr/bin/true" in m["behaviours"].get("runs", [])
@@ -192,8 +197,9 @@ def test_two_herds_do_not_share_models(nightherd, daemons, user_names, place):
     the_activity(nightherd, user_names[0])
     # The same doings on a host of another herd: what this host recorded, replayed there.
     recorded = place / "recorded.seg"
-    spool = sorted((nightherd.home / "agent" / "spool").glob("*.seg"))
-    recorded.write_bytes(b"".join(path.read_bytes() for path in spool))
+    with nightherd.paused("agent"):
+        spool = sorted((nightherd.home / "agent" / "spool").glob("*.seg"))
+        recorded.write_bytes(b"".join(path.read_bytes() for path in spool))
     replay = [sys.executable, "-m", "cli", "replay", "--herd", "other", str(recorded)]
     own = environment(NIGHTHERD_HOME=str(nightherd.home))
     run = subprocess.run(replay, env=own, cwd=ROOT, capture_output=True, text=True, check=False)

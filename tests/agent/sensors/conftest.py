@@ -11,7 +11,7 @@ import pytest
 
 from agent.sensors.records import Record, Sensor
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 
 @pytest.fixture

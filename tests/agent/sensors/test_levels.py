@@ -23,10 +23,6 @@ print(json.dumps([opened.level, [each.name for each in opened.sensors], opened.n
 """
 
 
-def open_descriptors():
-    return sorted(each.name for each in Path("/proc/self/fd").iterdir())
-
-
 @pytest.fixture(scope="module")
 def watch_list():
     return of_this_host(load())
@@ -114,9 +110,9 @@ def test_without_libbpf_it_does_not_reach_the_full_level_and_names_the_package()
 
 @pytest.mark.kernel
 def test_nothing_is_left_behind():
-    before = open_descriptors()
+    before = set(Path("/proc/self/fd").iterdir())
     opened = open_sensors("auto", load())
     for sensor in opened.sensors:
         sensor.drain()
     opened.close()
-    assert open_descriptors() == before
+    assert set(Path("/proc/self/fd").iterdir()) <= before  # others may close theirs meanwhile

@@ -58,7 +58,7 @@ def test_the_snapshot_knows_a_terminal():
         os.execv("/bin/sleep", ["sleep", "60"])
     try:
         # The child takes the terminal after it was forked.
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not proc_files.stat(pid).terminal and time.monotonic() < until:
             time.sleep(0.01)
         (seen,) = of(SnapshotSensor().drain(), pid)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import secrets
-import socket
 
 import pytest
 
@@ -17,6 +16,7 @@ from services.modeler import __main__ as modeler
 from services.modeler.settings import Settings as ModelerSettings
 from services.store import __main__ as store
 from services.store.settings import Settings as StoreSettings
+from tests.ports import free_port
 from tests.services_client import until_serving
 
 PROGRAMS = {
@@ -24,12 +24,6 @@ PROGRAMS = {
     "modeler": (modeler, ModelerSettings),
     "detector": (detector, DetectorSettings),
 }
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Backend:

@@ -94,7 +94,7 @@ MODEL = a_model("nginx.service", (m.FACET_RUNS, "/opt/x"))
 
 
 @given(items())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_judging_twice_says_the_same_and_ids_are_unique(found):
     one, two = judged(*found, model=MODEL), judged(*found, model=MODEL)
     assert one == two
@@ -103,7 +103,7 @@ def test_judging_twice_says_the_same_and_ids_are_unique(found):
 
 
 @given(items(), st.integers(0, 8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_however_batches_are_cut_activities_and_people_s_alerts_are_the_same(found, cut):
     known = {"account_change", "firewall_change", "session_start", "exec", "listen"}
     found = [(i, e) for i, e in found if e.WhichOneof("kind") in known]

@@ -64,12 +64,12 @@ async def activate(backend, service="nginx.service"):
             state=model_pb2.MODEL_STATE_MANUAL_ACTIVE,
             changed_by="olga",
         ),
-        timeout=10,
+        timeout=60,
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             known = await backend.models.ListDetectors(
-                modeler_api.ListDetectorsRequest(), timeout=10
+                modeler_api.ListDetectorsRequest(), timeout=60
             )
             if any(d.applied_revision >= answer.model.revision for d in known.detectors):
                 return
@@ -150,7 +150,7 @@ async def test_while_the_store_is_down_nothing_is_settled_and_then_nothing_is_lo
     await backend.start("store")
     await sending
     assert len(await alerts(backend)) == 20
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:  # written down now and then
             async with Deliverer(
                 backend.address["detector"], backend.tls.host(), HOST, DETECTOR
@@ -206,7 +206,7 @@ async def test_killed_at_any_time_it_loses_and_doubles_nothing(backend, kills):
             following = (await stream.hello([CHAIN])).wanted[0].next
             sending = asyncio.create_task(stream.send(chain[following - 1 :]))
             if kill < kills:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while len(await alerts(backend)) < 25 * (kill + 1):
                         await asyncio.sleep(0.01)
                 unacknowledged += not sending.done()
@@ -218,7 +218,7 @@ async def test_killed_at_any_time_it_loses_and_doubles_nothing(backend, kills):
         else:
             assert isinstance(answer, list)
     process.terminate()
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
     assert unacknowledged > 0
     found = await alerts(backend)
     assert len(found) == 120

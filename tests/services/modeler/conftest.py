@@ -46,7 +46,7 @@ class Modeler:
 
     async def model(self, service="nginx.service", herd="default") -> pb.ListModelsResponse:
         answer = await self.stub.ListModels(
-            pb.ListModelsRequest(services=[service], herds=[herd]), timeout=10
+            pb.ListModelsRequest(services=[service], herds=[herd]), timeout=60
         )
         return answer.models[0] if answer.models else None
 
@@ -57,7 +57,7 @@ class Modeler:
             state=model_pb2.ModelState.Value(f"MODEL_STATE_{state}"),
             changed_by="olga",
         )
-        return (await self.stub.SetModelState(request, timeout=10)).model
+        return (await self.stub.SetModelState(request, timeout=60)).model
 
     @contextlib.asynccontextmanager
     async def watch(self, detector_id="d1"):
@@ -85,7 +85,7 @@ class Watcher:
 
     async def until(self, holds) -> None:
         """Take messages until `holds(self)`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (self.complete and holds(self)):
                 response = await self.call.read()
                 for model in response.models:

@@ -8,7 +8,7 @@ import time
 
 import grpc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis import clock
@@ -19,6 +19,7 @@ from services.modeler.repository.chains import Chains
 from services.modeler.repository.lessons import Lessons
 from services.modeler.repository.models import Models
 from tests.builders import CHAIN, HOST, T0, a_body, a_chain, an_event, an_image, changes
+from tests.ports import free_port
 from tests.services.modeler.conftest import Modeler
 
 CALENDAR = Calendar(3600, 86_400)
@@ -75,7 +76,7 @@ async def test_a_modeler_with_an_empty_memory_learns_the_same(start, database, m
     assert await everything(database) == once
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_order_and_repetition_give_the_same_documents(data, mongo_url):
     from chassis import mongo
@@ -127,37 +128,42 @@ async def test_a_rejected_batch_is_settled_and_teaches_nothing(modeler, database
 
 
 async def test_killed_at_any_moment_and_sent_again_it_learns_the_same(
-    mongo_url, tls, database, free_port, modeler
+    mongo_url, tls, database, modeler
 ):
     chain = a_busy_chain(300)
     await modeler.learn(chain)
     expected = await everything(database)
-    crashing = database.client[f"{database.name}_crash"]
-    process = await program(mongo_url, tls, crashing.name, free_port + 1)
-    other = Modeler(f"127.0.0.1:{free_port + 1}", tls)
+    crashing, port = database.client[f"{database.name}_crash"], free_port()
+    process = await program(mongo_url, tls, crashing.name, port)
+    other = Modeler(f"127.0.0.1:{port}", tls)
     try:
         for _ in range(2):
             await other.ready()
-            sending = asyncio.create_task(other.learn(chain))
-            async with asyncio.timeout(20):
+            sending = asyncio.create_task(again_and_again(other, chain))
+            async with asyncio.timeout(60):
                 while await crashing["behaviours"].count_documents({}) < 1:
                     await asyncio.sleep(0.01)
             os.kill(process.pid, signal.SIGKILL)
             await process.wait()
             with pytest.raises(grpc.aio.AioRpcError):
                 await sending
-            process = await program(mongo_url, tls, crashing.name, free_port + 1)
+            process = await program(mongo_url, tls, crashing.name, port)
         await other.ready()
         await other.learn(chain)
         assert await everything(crashing) == expected
         os.kill(process.pid, signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
         await other.close()
         await database.client.drop_database(crashing.name)
+
+
+async def again_and_again(modeler, chain):
+    while True:
+        await modeler.learn(chain)
 
 
 async def program(mongo_url, tls, name, port):
@@ -179,7 +185,7 @@ async def program(mongo_url, tls, name, port):
 async def test_a_steady_service_activates_by_itself_and_a_restless_one_does_not(start):
     modeler = await start(unit_seconds=1, span_seconds=1)
     number, states = 0, []
-    async with modeler.watch() as detector, asyncio.timeout(40):
+    async with modeler.watch() as detector, asyncio.timeout(60):
         while not states or states[-1] != "ACTIVE":
             number += 1
             steady = an_image("/usr/sbin/nginx", pid=1)
@@ -206,10 +212,11 @@ async def test_a_steady_service_activates_by_itself_and_a_restless_one_does_not(
 
 
 async def test_two_replicas_share_one_life_and_one_list_of_detectors(
-    start, mongo_url, tls, database, free_port, modeler
+    start, mongo_url, tls, database, modeler
 ):
-    process = await program(mongo_url, tls, database.name, free_port + 1)
-    second = Modeler(f"127.0.0.1:{free_port + 1}", tls)
+    port = free_port()
+    process = await program(mongo_url, tls, database.name, port)
+    second = Modeler(f"127.0.0.1:{port}", tls)
     try:
         await second.ready()
         chain = a_busy_chain(6)
@@ -228,9 +235,9 @@ async def test_two_replicas_share_one_life_and_one_list_of_detectors(
             )
             from nightherd.modeler.v1 import modeler_service_pb2 as pb
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while True:
-                    listed = await modeler.stub.ListDetectors(pb.ListDetectorsRequest(), timeout=5)
+                    listed = await modeler.stub.ListDetectors(pb.ListDetectorsRequest(), timeout=60)
                     if [d.detector_id for d in listed.detectors] == ["far"]:
                         break
                     await asyncio.sleep(0.05)

@@ -153,9 +153,9 @@ async def test_a_detector_hears_of_a_change_at_once_and_is_listed_with_its_revis
 
 
 async def until(modeler, holds):
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
-            answer = await modeler.stub.ListDetectors(pb.ListDetectorsRequest(), timeout=5)
+            answer = await modeler.stub.ListDetectors(pb.ListDetectorsRequest(), timeout=60)
             if holds(answer):
                 return answer
             await asyncio.sleep(0.05)
@@ -163,7 +163,7 @@ async def until(modeler, holds):
 
 async def test_a_snapshot_of_nothing_is_complete_too(modeler):
     async with modeler.watch() as detector:
-        response = await asyncio.wait_for(detector.call.read(), 10)
+        response = await asyncio.wait_for(detector.call.read(), 60)
         assert response.complete
         assert not response.models
 
@@ -177,23 +177,23 @@ async def test_an_unnamed_detector_is_refused(modeler):
 async def test_services_are_listed_per_host_and_models_by_filter(modeler):
     cron = [(an_image("/usr/sbin/cron", service="cron.service", pid=601), an_event())]
     await modeler.learn(a_chain([a_body(*quiet(), *cron)]))
-    hosts = await modeler.stub.ListHostServices(pb.ListHostServicesRequest(), timeout=5)
+    hosts = await modeler.stub.ListHostServices(pb.ListHostServicesRequest(), timeout=60)
     assert hosts.total_count == 1
     assert hosts.hosts[0].herd == "default"
     assert list(hosts.hosts[0].services) == ["cron.service", "nginx.service"]
     found = await modeler.stub.ListModels(
-        pb.ListModelsRequest(search="NGIN", brief=True), timeout=5
+        pb.ListModelsRequest(search="NGIN", brief=True), timeout=60
     )
     assert found.total_count == 1
     assert not found.models[0].behaviours
     seen = found.models[0]
     assert clock.from_timestamp(seen.first_seen_time) <= clock.from_timestamp(seen.last_seen_time)
     with pytest.raises(grpc.aio.AioRpcError):
-        await modeler.stub.ListModels(pb.ListModelsRequest(limit=1001), timeout=5)
+        await modeler.stub.ListModels(pb.ListModelsRequest(limit=1001), timeout=60)
 
 
 async def test_capabilities_are_the_fifteen_of_the_contract(modeler):
-    answer = await modeler.stub.ListCapabilities(pb.ListCapabilitiesRequest(), timeout=5)
+    answer = await modeler.stub.ListCapabilities(pb.ListCapabilitiesRequest(), timeout=60)
     names = [c.name for c in answer.capabilities]
     assert len(names) == 15
     assert names == sorted(names)
@@ -209,10 +209,10 @@ async def test_revisions_only_rise_and_many_models_come_in_parts(modeler):
     async with modeler.watch() as detector:
         seen = []
         while not seen or not seen[-1].complete:
-            seen.append(await asyncio.wait_for(detector.call.read(), 10))
+            seen.append(await asyncio.wait_for(detector.call.read(), 60))
         assert len(seen) > 1
         assert {m.service for part in seen for m in part.models} == {f"s{k}" for k in range(10)}
         active = await modeler.set_state("MANUAL_ACTIVE", "s3")
         while seen[-1].revision < active.revision:
-            seen.append(await asyncio.wait_for(detector.call.read(), 10))
+            seen.append(await asyncio.wait_for(detector.call.read(), 60))
         assert [p.revision for p in seen] == sorted(p.revision for p in seen)

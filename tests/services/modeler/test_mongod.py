@@ -43,8 +43,15 @@ async def test_nothing_is_lost_when_mongod_is_killed(own_mongod, start, tls):
     chain = a_chain(a_body((an_image(f"/usr/bin/p{n}"), an_event())) for n in range(400))
     client = mongo.connect(url)
     behaviours = client[modeler.database]["behaviours"]
-    sending = asyncio.create_task(modeler.learn(chain))
-    async with asyncio.timeout(20):
+    back = asyncio.Event()
+
+    async def send():  # again and again: something is under way when mongod is killed
+        await modeler.learn(chain)
+        while not back.is_set():
+            await modeler.learn(chain)
+
+    sending = asyncio.create_task(send())
+    async with asyncio.timeout(60):
         while await behaviours.count_documents({}) < 5:
             await asyncio.sleep(0.01)
     running[-1].kill()
@@ -52,6 +59,7 @@ async def test_nothing_is_lost_when_mongod_is_killed(own_mongod, start, tls):
     assert not sending.done()
     (folder / "m.sock").unlink(missing_ok=True)
     running.append(mongod(folder))
+    back.set()
     await asyncio.wait_for(sending, 60)
     assert await behaviours.count_documents({}) == 400
     client.close()

@@ -18,6 +18,7 @@ from services.store.domain.chain import Memory
 from services.store.domain.custody import ChainCheck, Stored
 from services.store.settings import Settings
 from tests.builders import CHAIN, HOST, T0, a_body, a_chain, an_event, an_image, sealed_batch
+from tests.ports import free_port
 from tests.services_client import Deliverer, deliver, until_serving
 
 DAY_NS = 86_400 * clock.NS
@@ -58,9 +59,9 @@ async def test_an_old_batch_that_memory_forgot_is_still_acknowledged_once(store,
     assert (await custody(store)).intact
 
 
-async def test_two_replicas_that_take_turns_see_no_hole(store, tls, mongo_url, free_port):
+async def test_two_replicas_that_take_turns_see_no_hole(store, tls, mongo_url):
     settings = Settings(
-        listen=f"127.0.0.1:{free_port + 1 if free_port < 60000 else free_port - 1}",
+        listen=f"127.0.0.1:{free_port()}",
         tls_dir=tls.folder("store"),
         NIGHTHERD_MONGO_URL=mongo_url,
         database=store.database.name,

@@ -93,7 +93,7 @@ async def test_the_running_store_walks_by_itself(store, tls):
     await deliver(store.address, tls.host(), a_chain([None] * 5), HOST)
     bodies = await day_of(store, "bodies_")
     await bodies.update_one({}, {"$set": {"b": b"nothing"}})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "custodyBroken" not in await alerts(store):
             await asyncio.sleep(0.05)
     task.cancel()

@@ -7,7 +7,7 @@ import secrets
 import grpc
 import pytest
 from grpc import aio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis import clock, mongo
@@ -86,9 +86,7 @@ def plain_views(mongo_url):
     return asyncio.run(once())
 
 
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from(range(len(OCCURRENCES))), max_size=12), st.randoms())
 def test_any_order_any_repetition_any_cut_gives_the_same_views(
     mongo_url, plain_views, again, chance: random.Random

@@ -92,7 +92,7 @@ class Process:
 
     def kill(self, number=signal.SIGKILL) -> int:
         self.process.send_signal(number)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
 
 @pytest.fixture

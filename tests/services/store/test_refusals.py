@@ -26,7 +26,7 @@ async def raw_stream(store, identity, *messages):
         for message in messages:
             await call.write(message)
         await call.done_writing()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with contextlib.suppress(aio.AioRpcError):
                 async for _ in call:
                     pass
@@ -110,7 +110,7 @@ async def test_a_batch_of_another_host_never_comes_again_and_never_lies_with_tha
 async def test_plaintext_is_refused(store):
     async with aio.insecure_channel(store.address) as channel:
         with pytest.raises(aio.AioRpcError) as refused:
-            await StoreServiceStub(channel).ListHosts(api.ListHostsRequest(), timeout=5)
+            await StoreServiceStub(channel).ListHosts(api.ListHostsRequest(), timeout=60)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -119,7 +119,7 @@ async def test_without_a_certificate_nobody_gets_in(store, tls):
     nobody = grpc.ssl_channel_credentials(authority)
     async with open_channel(store.address, nobody, "store") as channel:
         with pytest.raises(aio.AioRpcError) as refused:
-            await StoreServiceStub(channel).ListHosts(api.ListHostsRequest(), timeout=5)
+            await StoreServiceStub(channel).ListHosts(api.ListHostsRequest(), timeout=60)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 

@@ -23,6 +23,7 @@ from services.store.__main__ import serve
 from services.store.settings import Settings
 from tests.builders import CHAIN, a_chain
 from tests.conftest import mongod_binary
+from tests.ports import free_port
 from tests.services.store.test_kill import KEY
 from tests.services_client import Deliverer, until_serving
 
@@ -34,7 +35,7 @@ class ReplicaSet:
     """Three members on this machine."""
 
     def __init__(self, folder: Path) -> None:
-        self.ports = [_free_port() for _ in range(3)]
+        self.ports = [free_port() for _ in range(3)]
         self._members: dict[int, subprocess.Popen] = {}
         self._folder = folder
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
@@ -98,12 +99,6 @@ class ReplicaSet:
                 os.kill(member.pid, signal.SIGCONT)
                 member.kill()
                 member.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +206,7 @@ async def test_nothing_is_acknowledged_that_most_members_do_not_have(replicas, s
         shipping = asyncio.create_task(
             ship(address, tls.host(host_id, signing_key=key), host_id, chain, acknowledged)
         )
-        await asyncio.sleep(4)
+        await asyncio.sleep(2)
         assert acknowledged == []
     finally:
         for port in paused:

@@ -63,7 +63,8 @@ async def custody(store, host_id=HOST):
 
 async def bodies_of(store):
     names = await store.database.list_collection_names(filter={"name": {"$regex": "^bodies_"}})
-    return {name: await store.database[name].count_documents({}) for name in sorted(names)}
+    # By the metadata: a day may be dropped while its documents are counted.
+    return {name: await store.database[name].estimated_document_count() for name in sorted(names)}
 
 
 async def gaps_of(store, host_id=HOST):
@@ -191,7 +192,7 @@ async def test_the_task_itself_does_it_and_takes_both_clocks_for_right(store, tl
     await received(store.database, T0)
     task = asyncio.create_task(retention(store.database, evidence_days=1).run(0.05))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await bodies_of(store):  # T0 is long ago
                 await asyncio.sleep(0.05)
                 assert not task.done()
@@ -205,7 +206,7 @@ async def test_one_replica_at_a_time(store):
     assert await one.take("cleaning", 60)
     assert not await other.take("cleaning", 60)
     assert await one.take("cleaning", 0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not await other.take("cleaning", 60):
             await asyncio.sleep(0.005)
     await one.give_back("cleaning")
@@ -215,34 +216,33 @@ async def test_one_replica_at_a_time(store):
 RUN = """
 import asyncio, sys
 from chassis import mongo
+from tests.services.store.killed import killed_at
 from tests.services.store.test_retention import retention
-async def main(url, name, now_ns):
+async def main(url, name, now_ns, number):
+    killed_at("drop", "bodies_", int(number))
     await retention(mongo.connect(url)[name], evidence_days=1, host_bytes=2000).once(int(now_ns))
 asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("left_days", [38, 25, 11])
-async def test_a_run_that_was_killed_is_finished_by_the_next(store, tls, mongo_url, left_days):
-    days = 40
+@pytest.mark.parametrize("at_day", [1, 8, 14])
+async def test_a_run_that_was_killed_is_finished_by_the_next(store, tls, mongo_url, at_day):
+    days = 20
     await deliver(store.address, tls.host(), daily(days, per_day=3), HOST)
     await received(store.database, T0)
     now_ns = T0 + (days + 5) * DAY_NS
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
-    arguments = ("-c", RUN, mongo_url, store.database.name, str(now_ns))
+    arguments = ("-c", RUN, mongo_url, store.database.name, str(now_ns), str(at_day))
     run = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment)
-    while len(await bodies_of(store)) > left_days:
-        await asyncio.sleep(0)
-    run.kill()
     assert await run.wait() == -signal.SIGKILL
-    assert await bodies_of(store) != {}
+    assert len(await bodies_of(store)) == days - at_day + 1
     report = await custody(store)
     assert report.intact
     await retention(store.database, evidence_days=1).once(now_ns)
     assert await bodies_of(store) == {}
     assert await Removals(store.database).undone() == []
     assert (await custody(store)).chains[0].header_only_count == days * 3
-    assert [lost for _, lost in await gaps_of(store)][:50] == [3] * days
+    assert [lost for _, lost in await gaps_of(store)] == [3] * days
     assert isinstance(store.database, mongo.Database)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import grpc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chassis import clock
@@ -74,7 +74,7 @@ async def test_counts_are_those_of_all_events_one_by_one(store, tls):
     )
     cases = []
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120)
     @given(
         plain,
         st.lists(st.sampled_from(FACETS), max_size=3, unique=True),
