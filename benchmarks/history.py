@@ -17,6 +17,7 @@ from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from services.store.domain.chain import Place
 from services.store.repository.batches import Batches
+from services.store.repository.hosts import Hosts
 
 DAY_S = 86_400
 START_S = 1_795_046_400
@@ -50,6 +51,12 @@ def host_id(number: int) -> str:
 def host_of(number: int) -> str:
     """Herd of a host."""
     return "database" if number % 10 == 0 else "web"
+
+
+async def introduce(hosts: Hosts) -> None:
+    """Let the store know all hosts: a question about one it never heard of is refused."""
+    for number in range(BUSY + QUIET):
+        await hosts.alive(host_id(number), host_of(number))
 
 
 def _image(rng: random.Random) -> events.Image:

@@ -30,6 +30,7 @@ from cli import mongod
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceStub
 from services.store.repository.batches import Batches
+from services.store.repository.hosts import Hosts
 
 EVENTS, QUICK_EVENTS = 10_000_000, 1_000_000
 RUNS, QUICK_RUNS = 40, 15
@@ -50,6 +51,7 @@ async def _measured(*, quick: bool) -> list[Result]:
         closing.callback(client.close)
         batches = Batches(client[DATABASE])
         await batches.bounds.prepare()
+        await history.introduce(Hosts(client[DATABASE]))
         begun = time.monotonic()
         await History(QUICK_EVENTS if quick else EVENTS).store(batches)
         print(f"  stored in {time.monotonic() - begun:.0f} s", flush=True)
