@@ -160,9 +160,11 @@ class AuditImport:
         kinds = event.kinds
         made: list[Made] = []
         told = False
-        if "SYSCALL" in kinds and not _TELLS.isdisjoint(kinds) and _may_tell(event):
-            call = call_of(event)
-            told = call is not None and self._called(event, call, made)
+        if "SYSCALL" in kinds and not _TELLS.isdisjoint(kinds):
+            text = event.texts[kinds.index("SYSCALL")]
+            if _may_tell(kinds, text) and (call := call_of(event)) is not None:
+                self._names.learn(text)
+                told = self._called(event, call, made)
         if not _SPEAKS.isdisjoint(kinds):
             for place, kind in enumerate(kinds):
                 if kind in _SPEAKS:
@@ -171,8 +173,6 @@ class AuditImport:
 
     def _called(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
         """Tell what a system call did; whether it did something."""
-        for text in event.all("SYSCALL"):
-            self._names.learn(text)
         if "EXECVE" in event.kinds:
             return self._executed(event, call, made)
         connection = connection_of(event, call)
@@ -291,9 +291,10 @@ class AuditImport:
         return event
 
 
-def _may_tell(event: KernelEvent) -> bool:
+def _may_tell(kinds: list[str], call: bytes) -> bool:
     """Whether a call may have done something; most that fail need not be read."""
-    if "SOCKADDR" in event.kinds:  # a connection in progress is called a failure
-        return True
-    text = event.text("SYSCALL") or b""
-    return _SUCCESS in text[:_SUCCESS_WITHIN] or not text.startswith(b"arch=")
+    return (
+        _SUCCESS in call[:_SUCCESS_WITHIN]
+        or "SOCKADDR" in kinds  # a connection in progress is called a failure
+        or not call.startswith(b"arch=")
+    )

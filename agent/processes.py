@@ -108,7 +108,10 @@ class Processes:
         if predecessor is not None:
             process.predecessor, predecessor.predecessor = predecessor, None
         self._living[process.pid] = process
-        self._children.setdefault(process.parent_pid, set()).add(process.pid)
+        siblings = self._children.get(process.parent_pid)
+        if siblings is None:
+            siblings = self._children[process.parent_pid] = set()
+        siblings.add(process.pid)
 
     def end(self, process: Process, boot_ns: int) -> list[Process]:
         """Note that a process ended; return its living children, which have a new parent now."""

@@ -23,12 +23,11 @@ _CALLER = re.compile(
 )
 """What follows: the same for all that a person does with a program."""
 _ARGUMENT = re.compile(rb'\ba(\d{1,7})(?:\[(\d{1,7})\]|(_len))?=("[^"]*"|\S*)')
-_WHOLE_ARGUMENTS = re.compile(rb'argc=(\d{1,3})(?: a\d{1,3}=(?:"[^"\s]*"|[0-9A-F]+))+')
-"""A few arguments, none of them in pieces."""
 _WORKING_DIRECTORY = re.compile(rb' ?cwd=("[^"]*"|[^\s\x1d]+)')
 _NAME = re.compile(rb'name=("[^"]*"|[^\s\x1d]+)')
 _FIRST_ITEM: Final = b"item=0 "
-_PLACES: Final = [b"a%d" % place for place in range(100)]
+_MOST_PLAIN: Final = 256
+"""Arguments that are looked at together; more are read one by one."""
 _DELETED: Final = b" (deleted)"
 _MOST_ID: Final = (1 << 32) - 1
 _MOST_KEPT: Final = 4096
@@ -200,10 +199,10 @@ def exec_of(
 
 def _requested_path(event: KernelEvent) -> bytes:
     """Return the path that was asked for: the others are the interpreter's and the linker's."""
-    for kind, text in zip(event.kinds, event.texts, strict=True):
-        if kind == "PATH" and text.startswith(_FIRST_ITEM):
-            return _name_in(text)
-    return b""
+    text = event.text("PATH")
+    if text is None or not text.startswith(_FIRST_ITEM):  # it mostly comes first
+        text = next((each for each in event.all("PATH") if each.startswith(_FIRST_ITEM)), None)
+    return _name_in(text) if text is not None else b""
 
 
 @_kept
@@ -229,15 +228,20 @@ def arguments_of(event: KernelEvent) -> tuple[tuple[bytes, ...], bool]:
 
     Long arguments come in pieces (a1_len=… a1[0]=… a1[1]=…), many of them in several records.
     """
-    said = event.all("EXECVE")
-    if len(said) == 1 and (found := _WHOLE_ARGUMENTS.fullmatch(said[0])) is not None:
-        parts = [part.partition(b"=") for part in said[0].split(b" ")]
-        # When they are numbered as usual.
-        if [name for name, _, _ in parts[1:]] == _PLACES[: int(found[1])]:
-            return tuple(
-                raw[1:-1] if raw[:1] == b'"' else text_of(raw) for _, _, raw in parts[1:]
-            ), False
-    return _arguments_in_pieces(said)
+    kinds = event.kinds
+    if kinds.count("EXECVE") == 1:
+        text = event.texts[kinds.index("EXECVE")]
+        parts = text.split(b'"')
+        count = len(parts) // 2
+        if count < _MOST_PLAIN and parts[::2] == _names_of(count) and b"\x1d" not in text:
+            return tuple(parts[1::2]), False
+    return _arguments_in_pieces(event.all("EXECVE"))
+
+
+@lru_cache(maxsize=_MOST_PLAIN)
+def _names_of(count: int) -> list[bytes]:
+    """Return what stands around as many arguments when all are in quotes and whole."""
+    return [b"argc=%d a0=" % count, *(b" a%d=" % place for place in range(1, count)), b""]
 
 
 def _arguments_in_pieces(said: list[bytes]) -> tuple[tuple[bytes, ...], bool]:
