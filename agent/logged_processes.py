@@ -132,9 +132,7 @@ class LoggedProcesses:
 
     def _met(self, wall_ns: int, **known: int | str | bytes) -> Process:
         record = _record(wall_ns, **known)  # type: ignore[arg-type]
-        self._identifier.snapshot([record])
-        process = self._identifier.processes.get(record.pid)
-        assert process is not None, "a process that was met is known"  # noqa: S101
+        process = self._identifier.preexisting(record)
         process.image.ClearField("start_time")  # it began before; nobody knows when
         if process.session is not None and process.session.began_ns == wall_ns:
             process.session.preexisting = True

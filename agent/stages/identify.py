@@ -50,7 +50,7 @@ class Identifier:
                 chain.append(at)
                 at = by_pid.get(at.ppid)
             for each in reversed(chain):
-                self._preexisting(each)
+                self.preexisting(each)
 
         for record in records:
             learn(record)
@@ -67,12 +67,13 @@ class Identifier:
     def exec(self, record: ProcessRecord) -> Process:
         """A process runs a program: a new image."""
         process = self.processes.get(record.pid)
-        if process is None or abs(process.start_ns - record.start_ns) > TICK_NS:
+        unseen = process is None or abs(process.start_ns - record.start_ns) > TICK_NS
+        if process is None or unseen:
             # Its fork was not seen (lost, or before the agent).
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
         # Of a mere fork nobody asked about, only its id may matter.
-        before = process.ran if process.executed or process.above is None else None
+        before = process.ran if process.executed or (process.above is None and not unseen) else None
         opener = process
         process.parent_pid = record.ppid
         process.terminal = record.terminal
@@ -212,7 +213,8 @@ class Identifier:
 
     # -- before the agent ------------------------------------------------------------------------
 
-    def _preexisting(self, record: ProcessRecord) -> None:
+    def preexisting(self, record: ProcessRecord) -> Process:
+        """Learn one process that ran before it was heard of."""
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
         process.cgroup = record.cgroup if record.cgroup != "/" else ""
@@ -231,10 +233,11 @@ class Identifier:
         orphan = record.ppid == 1 and not record.terminal
         self._name_service(process, rooted=orphan and record.session_leader == record.pid)
         process.known_ran = self.images.of_exec(
-            process, record, script, process.image.parent_exec_id
+            process, record, script, parent.image.exec_id if parent is not None else ""
         )
         process.executed, process.executable = True, record.executable
         self.processes.add(process)
+        return process
 
 
 def _below(parent: Process) -> Line:

@@ -207,7 +207,9 @@ def test_a_pid_that_executes_again_later_is_another_process(tmp_path):
         *executed(2, "sh", pid=60, ppid=50, exe="/usr/bin/dash"),
         *executed(3, "id", pid=60, ppid=50, exe="/usr/bin/id", seconds=1783414700),
     )
-    _, chained, later = (image for _, image, _ in imported.told("exec"))
+    first, chained, later = (image for _, image, _ in imported.told("exec"))
+    assert first.parent_exec_id == later.parent_exec_id == ""  # nobody is their own parent
+    assert chained.parent_exec_id == first.exec_id
     assert imported.above(chained) == [b"/usr/bin/env"]
     assert imported.above(later) == []
 
