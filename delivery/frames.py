@@ -8,7 +8,7 @@ import threading
 import zstandard
 
 _here = threading.local()
-"""A decompressor for each thread: making one costs as much as opening a small frame."""
+"""A thread's own: making one costs as much as opening a small frame."""
 
 
 class BadFrameError(ValueError):
@@ -48,6 +48,18 @@ def open_frame(frame: bytes, expected_size: int) -> bytes:
     if len(content) != expected_size:
         raise SizeMismatchError(f"the body holds {len(content)} bytes, not {expected_size}")
     return content
+
+
+def make_frame(content: bytes) -> bytes:
+    """Return `content` as one frame that declares its size."""
+    return _compressor().compress(content)
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    found: zstandard.ZstdCompressor | None = getattr(_here, "compressor", None)
+    if found is None:
+        found = _here.compressor = zstandard.ZstdCompressor()
+    return found
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:

@@ -115,8 +115,9 @@ class _Evidence:
     def _body(self, row: dict[str, Any], body_hash: bytes, size: int, version: int) -> None:
         if version != 1:
             return
+        plain = row.get("p")  # small bodies lie as they were before compression
         try:
-            content = open_frame(bytes(row["b"]), size)
+            content = open_frame(bytes(row["b"]), size) if plain is None else bytes(plain)
         except ValueError as error:
             self._report.fault(f"{row['_id']}: {error}")
             return

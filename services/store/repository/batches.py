@@ -6,8 +6,8 @@ signature; x terms, xv their version, xc whether they were cut, v events for eac
 (see `counts`), m counts a minute and kind; e events; f flags; z bytes of
 the body as stored, 0 when it was removed alone (days that are dropped keep theirs).
 
-Bodies lie apart, in a collection of the same day: _id the same, b the body. Questions about times,
-terms and counts read no body, and headers outlive bodies.
+Bodies lie apart, in a collection of the same day (see `bodies`). Questions about times, terms and
+counts read no body, and headers outlive bodies.
 """
 
 import heapq
@@ -31,6 +31,7 @@ from services.store.domain.places import (
     collection_of,
     fork_key,
 )
+from services.store.repository import bodies
 from services.store.repository.conditions import INDEXES, WIDE_NS
 from services.store.repository.counts import values_of
 from services.store.repository.days import Day, Days
@@ -122,7 +123,10 @@ class Batches:
             # Bodies first: where a header is, its body was. One without a header is no harm.
             await self._keep_bodies(
                 name,
-                [(batch_key(*c.key), c.batch.body) for c in (group[p].checked for p in places)],
+                [
+                    bodies.document_of(document["_id"], group[place].checked)
+                    for document, place in zip(documents, places, strict=True)
+                ],
             )
             try:
                 await collection.insert_many(documents, ordered=False)
@@ -165,8 +169,7 @@ class Batches:
                 outcomes.append(NEW)
         return outcomes
 
-    async def _keep_bodies(self, name: str, bodies: Sequence[tuple[str, bytes]]) -> None:
-        documents = [{"_id": key, "b": body} for key, body in bodies]
+    async def _keep_bodies(self, name: str, documents: Sequence[dict[str, Any]]) -> None:
         try:
             await self._database[bodies_of(name)].insert_many(documents, ordered=False)
         except BulkWriteError as error:
@@ -184,7 +187,7 @@ class Batches:
         await self.bounds.widen([_bounds(name, [document])])
         # The host as well: it is what a cluster spreads batches by.
         key = {"_id": document.pop("_id"), "h": document.pop("h")}
-        await self._keep_bodies(name, [(key["_id"], checked.batch.body)])
+        await self._keep_bodies(name, [bodies.document_of(key["_id"], checked)])
         await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
 
     async def _collection(self, name: str) -> Any:
@@ -295,11 +298,11 @@ class Batches:
         for document in documents:
             name = bodies_of(collection_of(document["s"]))
             days.setdefault(name, []).append(document["_id"])
-        bodies: dict[str, bytes] = {}
+        found: dict[str, bytes] = {}
         for name, keys in days.items():
             async for row in self._database[name].find({"_id": {"$in": keys}}):
-                bodies[row["_id"]] = bytes(row["b"])
-        return [(document, bodies.get(document["_id"])) for document in documents]
+                found[row["_id"]] = bodies.frame_of(row)
+        return [(document, found.get(document["_id"])) for document in documents]
 
     async def _merged(self, query: dict[str, Any], key: str) -> AsyncIterator[dict[str, Any]]:
         """Merge all days by `key`: a clock that was set back puts numbers into another order."""

@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc import aio
 
@@ -11,6 +12,7 @@ from chassis import clock
 from nightherd.event.v1 import delivery_pb2 as pb
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as api
+from services.store.repository.bodies import PLAIN_BYTES, frame_of
 from tests.builders import CHAIN, HOST, T0, a_body, a_chain, an_event, an_image, sealed_batch
 from tests.services_client import Deliverer, deliver
 
@@ -31,8 +33,12 @@ async def bodies(store):
     kept = {}
     for name in await store.database.list_collection_names():
         if name.startswith("bodies_"):
-            kept |= {r["_id"]: r["b"] async for r in store.database[name].find()}
+            kept |= {r["_id"]: r async for r in store.database[name].find()}
     return kept
+
+
+def opened(frame):
+    return zstandard.ZstdDecompressor().decompress(frame)
 
 
 async def host_of(store, host_id=HOST):
@@ -55,12 +61,22 @@ async def test_batches_lie_there_byte_for_byte_and_custody_holds(store, tls):
         assert settled == list(range(1, 21))
     rows = await stored(store)
     kept = await bodies(store)
-    assert [(r["k"], r["g"], kept[r["_id"]]) for r in rows] == [
-        (b.header, b.signature, b.body) for b in chain
+    assert [(r["k"], r["g"], opened(frame_of(kept[r["_id"]]))) for r in rows] == [
+        (b.header, b.signature, opened(b.body)) for b in chain
     ]
     report = await custody(store)
     assert report.intact
     assert (report.chains[0].batch_count, report.chains[0].signed_count) == (20, 20)
+
+
+async def test_large_bodies_lie_as_they_came_and_small_ones_plain(store, tls):
+    many = [(an_image(f"/usr/bin/p{n}", pid=n), an_event()) for n in range(1, 60)]
+    large, small = sealed_batch(a_body(*many)), sealed_batch(None, 2)
+    assert len(opened(large.body)) > PLAIN_BYTES > len(opened(small.body))
+    await deliver(store.address, tls.host(), [large, small], HOST)
+    first, second = sorted((await bodies(store)).values(), key=lambda row: row["_id"])
+    assert first == {"_id": first["_id"], "b": large.body}
+    assert second == {"_id": second["_id"], "p": opened(small.body)}
 
 
 async def test_a_resend_is_acknowledged_and_changes_nothing(store, tls):

@@ -186,7 +186,9 @@ async def test_evidence_that_was_altered_before_the_backup_is_told(
     name = max(n for n in names if n.startswith("bodies_" if what == "body" else "batches_"))
     if what == "body":
         row = await source.database[name].find_one({})
-        await source.database[name].update_one({"_id": row["_id"]}, {"$set": {"b": row["b"][:-1]}})
+        field = "p" if "p" in row else "b"
+        shorter = {"$set": {field: row[field][:-1]}}
+        await source.database[name].update_one({"_id": row["_id"]}, shorter)
     elif what == "header":
         other = a_chain([None], chain_id=b"\1" * 16)[0]
         await source.database[name].update_one({}, {"$set": {"k": other.header}})

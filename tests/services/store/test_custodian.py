@@ -92,7 +92,7 @@ async def test_the_running_store_walks_by_itself(store, tls):
     await store.database["leases"].delete_many({"_id": "custody"})
     await deliver(store.address, tls.host(), a_chain([None] * 5), HOST)
     bodies = await day_of(store, "bodies_")
-    await bodies.update_one({}, {"$set": {"b": b"nothing"}})
+    await bodies.update_one({}, {"$set": {"b": b"nothing"}, "$unset": {"p": True}})
     async with asyncio.timeout(60):
         while "custodyBroken" not in await alerts(store):
             await asyncio.sleep(0.05)
@@ -115,7 +115,8 @@ async def test_a_header_that_cannot_be_read_does_not_stop_the_round(store, tls):
     await headers.update_many({"n": {"$in": [1, 2]}}, {"$set": {"k": b"\xff"}})
     await bodies.delete_one({"_id": (await headers.find_one({"n": 1}))["_id"]})
     await bodies.update_one(
-        {"_id": (await headers.find_one({"n": 39}))["_id"]}, {"$set": {"b": b""}}
+        {"_id": (await headers.find_one({"n": 39}))["_id"]},
+        {"$set": {"b": b""}, "$unset": {"p": True}},
     )
     await scrub_all(store.database)
     count, _ = (await alerts(store))["custodyBroken"]
