@@ -59,13 +59,19 @@ def events_of(
         boot_ns: now, for facts that change what is known from here on.
         targets: of the records that came together with this one.
     """
-    if record.kind in _ADDRESS and succeeded(record.fields):
-        _note_address(record.fields, identifier, boot_ns)
-    pid = record.fields.get("pid", b"")
+    kind, fields = record.kind, record.fields
+    if kind in _ADDRESS and succeeded(fields):
+        _note_address(fields, identifier, boot_ns)
+    may_tell = _may_tell(kind, fields)
+    if not may_tell and kind != "LOGIN":
+        return
+    pid = fields.get("pid", b"")
     process = identifier.processes.who(int(pid)) if pid.isdigit() and len(pid) < 10 else None  # noqa: PLR2004
-    if record.kind == "LOGIN" and process is not None and succeeded(record.fields):
-        _note_login(record.fields, identifier, process, boot_ns)
-    ran = _ran(process, record.fields.get("exe", b"")) if process is not None else None
+    if kind == "LOGIN" and process is not None and succeeded(fields):
+        _note_login(fields, identifier, process, boot_ns)
+    if not may_tell:
+        return
+    ran = _ran(process, fields.get("exe", b"")) if process is not None else None
     event = fact_of(record, ran.image if ran is not None else NOBODY, targets or {})
     if event is not None:
         event.attribution = (
@@ -82,19 +88,26 @@ def fact_of(record: AuditRecord, image: events.Image, targets: Targets) -> event
         image: who wrote it, for what its command line tells beside; NOBODY when not known.
         targets: see `targets_of`.
     """
-    fields = record.fields
-    refused = record.kind in _REFUSED and not succeeded(fields)
-    tell = _FACTS.get(record.kind)
-    if not refused and (
-        tell is None or not (succeeded(fields) or record.kind in _TOLD_IN_ANY_CASE)
-    ):
+    kind, fields = record.kind, record.fields
+    if not _may_tell(kind, fields):
         return None
-    event = events.Event(event_time=clock.to_timestamp(record.wall_ns))
-    if refused:
+    event = events.Event()
+    tell = _FACTS.get(kind)
+    if kind in _REFUSED and not succeeded(fields):
         event.auth_failure.CopyFrom(_failure(fields))
     elif tell is not None:
         tell(event, fields, image, targets)
-    return event if event.WhichOneof("kind") else None
+    if event.WhichOneof("kind") is None:
+        return None
+    event.event_time.seconds, event.event_time.nanos = divmod(record.wall_ns, clock.NS)
+    return event
+
+
+def _may_tell(kind: str, fields: Fields) -> bool:
+    """Whether a record may be an event: it succeeded, or was refused, or says both."""
+    if succeeded(fields):
+        return kind in _FACTS
+    return kind in _REFUSED or kind in _TOLD_IN_ANY_CASE
 
 
 def succeeded(fields: Fields) -> bool:

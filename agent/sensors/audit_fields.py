@@ -84,10 +84,10 @@ def in_form(form: Form, text: bytes) -> dict[str, bytes] | None:
     found = form.match(text)
     if found is None:
         return None
-    fields = dict(zip(form.names, found.groups(), strict=True))
+    fields = form.empty.copy()
+    fields.update(zip(form.names, found.groups()))  # noqa: B905  (a group for each name)
     for name in form.encoded:
         fields[name] = text_of(fields[name])
-    fields.update(form.empty)
     return fields
 
 

@@ -161,24 +161,9 @@ class Repeats:
         """Begin with nothing seen."""
         self._seen: dict[tuple[str, bytes], events.Event] = {}
 
-    def fold(self, made: Made) -> bool:
-        """Count `made` into an event that was kept before; False when it is to be kept itself."""
-        if made.kind not in self.FOLDED:
-            return False
-        event = made.event
-        first = self._seen.get(self._key(made))
-        if first is None:
-            return False
-        first.count = max(first.count, 1) + max(event.count, 1)
-        first.last_event_time.CopyFrom(event.event_time)
-        return True
-
-    def keep(self, made: Made, kept: events.Event) -> None:
-        """Remember that `made` was kept as `kept` (the batch's own copy)."""
-        self._seen[self._key(made)] = kept
-
     @staticmethod
-    def _key(made: Made) -> tuple[str, bytes]:
+    def key(made: Made) -> tuple[str, bytes]:
+        """Return what repeats of an event have in common with it."""
         event, kind = made.event, made.kind
         if kind == "connect":
             # The local port is the kernel's choice, new each time: no reason to keep each.
@@ -190,6 +175,19 @@ class Repeats:
             made.ran.image.exec_id if made.ran is not None else "",
             kind.encode() + b"\0" + content,
         )
+
+    def fold(self, key: tuple[str, bytes], event: events.Event) -> bool:
+        """Count `event` into one that was kept before; False when it is to be kept itself."""
+        first = self._seen.get(key)
+        if first is None:
+            return False
+        first.count = max(first.count, 1) + max(event.count, 1)
+        first.last_event_time.CopyFrom(event.event_time)
+        return True
+
+    def keep(self, key: tuple[str, bytes], event: events.Event) -> None:
+        """Remember that `event` was kept."""
+        self._seen[key] = event
 
     def clear(self) -> None:
         """Forget everything: the batch that held the first ones is sealed."""

@@ -134,8 +134,8 @@ class Collector:
     def add(self, made: Made, boot_ns: int) -> bool:
         """Add one event; an image and an ancestor count once. Says whether it is full now."""
         event, kind = made.event, made.kind
-        repeats = kind in Repeats.FOLDED
-        if repeats and self._repeats.fold(made):
+        key = Repeats.key(made) if kind in Repeats.FOLDED else None
+        if key is not None and self._repeats.fold(key, event):
             return False
         if not self._events:
             self._due_ns = boot_ns + LINGER_NS
@@ -144,8 +144,8 @@ class Collector:
         actor: Actor | None = None
         if made.ran is not None:
             event.actor, _, actor = self._place(made.ran)
-        if repeats:
-            self._repeats.keep(made, event)
+        if key is not None:
+            self._repeats.keep(key, event)
             self._events.append((event, actor))
             self._bytes += event.ByteSize()
         else:
