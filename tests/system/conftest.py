@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system import cron
 from tests.system.running import Running, a_name, remove_user
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the kernel's event sources")
@@ -34,6 +35,18 @@ def nightherd(place: Path) -> Iterator[Running]:
         status = running.close()
         print(running.said()[-2000:])
         assert status == 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def by_cron(request: pytest.FixtureRequest, place: Path) -> Iterator[str | None]:
+    """An account that cron adds once, seen by `nightherd` where a test of this session needs it."""
+    asked = any("nightherd" in item.fixturenames for item in request.session.items)
+    if not asked or os.geteuid() != 0:
+        yield None
+        return
+    request.getfixturevalue("nightherd")
+    with cron.a_job(place) as account:
+        yield account
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ def own_events(running: Running, since: float, until: float) -> list[str]:
     kinds = []
     for event, image in running.events(**span):
         above = {a.get("pid") for a in (image or {}).get("ancestors", [])}
+        if "kernelChange" in event and image is None:
+            continue  # a BPF program, nobody knows whose: that of any agent on this machine
         if image is None or image["pid"] in own or own & above:
             kinds += [k for k in event if k[0].islower() and isinstance(event[k], dict)]
     return kinds

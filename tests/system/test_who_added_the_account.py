@@ -5,7 +5,6 @@ did: an alert. Cron: not interactive.
 """
 
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -215,39 +214,12 @@ def test_two_herds_do_not_share_models(nightherd, daemons, user_names, place):
     assert [a["wouldAlert"] for a in found] == [True]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cron_job():
-    """A job of the real cron, a minute ahead of the test that asks for it (the last one here)."""
-    import shutil
-
-    from tests.system.running import a_name, remove_user
-
-    if shutil.which("cron") is None or os.geteuid() != 0:
-        yield None
-        return
-    account = a_name()
-    table = pathlib.Path(f"/etc/cron.d/{account}")
-    table.write_text(f"* * * * * root /usr/sbin/useradd -M {account} 2>/dev/null\n")
-    table.chmod(0o644)
-    daemon = None
-    running = subprocess.run(["pgrep", "-x", "cron"], capture_output=True, check=False)
-    if running.returncode:
-        daemon = subprocess.Popen(["setsid", "cron", "-f"])
-    yield account
-    table.unlink()
-    if daemon is not None:
-        daemon.kill()
-        daemon.wait()
-        pathlib.Path("/run/crond.pid").unlink(missing_ok=True)
-    remove_user(account)
-
-
-def test_cron_adds_an_account_not_interactive_service_cron(nightherd, cron_job):
-    if cron_job is None:
+def test_cron_adds_an_account_not_interactive_service_cron(nightherd, by_cron):
+    if by_cron is None:
         pytest.skip("cron is not installed and cannot be used")
-    wait(lambda: activities_of(nightherd, cron_job), timeout_s=130, pause_s=0.5)
-    activity = the_activity(nightherd, cron_job)
+    wait(lambda: activities_of(nightherd, by_cron), timeout_s=130, pause_s=0.5)
+    activity = the_activity(nightherd, by_cron)
     assert activity["interactive"] is False
     assert activity["provenance"] == "scheduled"
     assert activity["service"] == "/usr/sbin/cron"
-    assert [a for a in alerts_about(nightherd, cron_job) if a["interactive"]] == []
+    assert [a for a in alerts_about(nightherd, by_cron) if a["interactive"]] == []
