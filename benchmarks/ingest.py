@@ -10,7 +10,6 @@ from typing import Any
 from bson import encode
 from bson.raw_bson import RawBSONDocument
 from pymongo import ASCENDING, DESCENDING, WriteConcern
-from pymongo.collection import Collection
 
 from agent.stages.seal import Body
 from benchmarks import sealed
@@ -43,10 +42,10 @@ def run(*, quick: bool) -> Iterator[Result]:
     bodies = sealed.bodies(_STREAMS * 4, _FULL)
     with Backend() as backend:
         rates: dict[str, list[float]] = {"store": [], "documents": [], "batches": [], "groups": []}
-        documents = _documents(bodies)
+        documents = _documents(bodies, 2 if quick else 4)
         for number in range(rounds):
             raw = backend.client[f"raw_{number}"]
-            rates["documents"].append(_raw_documents(raw, documents, 2 if quick else 4))
+            rates["documents"].append(_raw_documents(raw, documents))
             rates["store"].append(_store(backend, bodies, each, f"r{number}"))
             rates["batches"].append(_raw_batches(raw, bodies, each, f"w{number}", 1))
             rates["groups"].append(_raw_batches(raw, bodies, each, f"g{number}", _RAW_GROUP))
@@ -103,32 +102,30 @@ def _store(backend: Backend, bodies: Sequence[Body], each: int, name: str) -> fl
     return _STREAMS * each * bodies[0].event_count / backend.run(send())
 
 
-def _documents(bodies: Sequence[Body]) -> list[RawBSONDocument]:
-    """Return each event as a flat document, as one would keep it without us: an exported row."""
+def _documents(bodies: Sequence[Body], copies: int) -> list[RawBSONDocument]:
+    """Return each event as a flat document, as one would keep it without us: an exported row.
+
+    Its id is the event's, so that a resend is no second event here either.
+    """
     found = []
-    for place, body in enumerate(bodies):
+    for place, body in enumerate(tuple(bodies) * copies):
         batch = events.EventBatch.FromString(body.raw)
         header = delivery.BatchHeader(host_id=f"host-{place % _STREAMS}", herd="default")
         opened = rows.Batch(f"{header.host_id}/{place}", header, "", batch)
         for number, row in enumerate(rows.rows(opened, range(len(batch.events)))):
             row["ancestors"] = row["ancestors"][:_ANCESTORS]
             row["time"] = clock.from_timestamp(batch.events[number].event_time)
-            found.append(RawBSONDocument(encode(row)))
+            found.append(RawBSONDocument(encode({"_id": row.pop("id"), **row})))
     return found
 
 
-def _raw_documents(raw: Any, documents: Sequence[RawBSONDocument], rounds: int) -> float:
+def _raw_documents(raw: Any, documents: Sequence[RawBSONDocument]) -> float:
     collection = raw.get_collection("events", write_concern=_DURABLE)
     for index in _THREE_INDEXES:
         collection.create_index(index)
     chunks = [documents[at : at + _RAW_CHUNK] for at in range(0, len(documents), _RAW_CHUNK)]
-    took = _in_parallel(lambda chunk: _insert(collection, chunk), chunks * rounds)
-    return len(documents) * rounds / took
-
-
-def _insert(collection: "Collection[Any]", chunk: Sequence[RawBSONDocument]) -> None:
-    # Without an _id in it a document gets one from the server, and may be inserted again.
-    collection.insert_many(chunk, ordered=False)
+    took = _in_parallel(lambda chunk: collection.insert_many(chunk, ordered=False), chunks)
+    return len(documents) / took
 
 
 def _raw_batches(raw: Any, bodies: Sequence[Body], each: int, name: str, size: int) -> float:
