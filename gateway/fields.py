@@ -248,6 +248,10 @@ INCIDENT: tuple[Field, ...] = (
     ("acknowledged", "time", "when somebody said that they have seen it"),
     ("acknowledgedBy", "str", "who"),
     ("note", "str", "what they noted"),
+    ("keptBatches", "int", "batches around it that are kept although their day is gone"),
+    ("keptBytes", "int", "bytes of these"),
+    ("leftOutBatches", "int", "batches around it that went, for want of room"),
+    ("leftOutBytes", "int", "bytes of these"),
 )
 
 DEED: tuple[Field, ...] = (

@@ -32,6 +32,10 @@ def incident(found: pb.Incident) -> dict[str, Any]:
         "acknowledged": moment(found, "acknowledged_time"),
         "acknowledgedBy": show(found.acknowledged_by),
         "note": show(found.note),
+        "keptBatches": found.kept_batch_count or None,
+        "keptBytes": found.kept_bytes or None,
+        "leftOutBatches": found.left_out_batch_count or None,
+        "leftOutBytes": found.left_out_bytes or None,
     }
     return {name: value for name, value in row.items() if value not in ("", None, [])}
 

@@ -1,9 +1,10 @@
 """`nightherd backup create`: while everything runs.
 
 Order, so that whatever is referred to is there: first what refers to batches (chains, findings,
-hosts, gaps), then headers, then the bounds of days, then bodies, at last the marks of removals. A
-header's body was written before it and its mark before it went. Batches that come meanwhile may be
-there without their chain's knowing: the store takes that up as it does after a crash.
+hosts, gaps), then headers, the bounds of days, bodies, those that incidents keep, at last the
+marks of removals. A header's body was written before it, and copy and mark before it went. Batches
+that come meanwhile may be there without their chain's knowing: the store takes that up as it does
+after a crash.
 """
 
 import os
@@ -22,7 +23,7 @@ from cli.homes import Home
 
 LEFT_OUT = ("leases", "locks", "walks", "restoring")
 """What belongs to running programs: who does what now, and how far a walk came."""
-_ORDER = ("batches_", "days", "bodies_", "removals")
+_ORDER = ("batches_", "days", "bodies_", "kept_bodies", "removals")
 TELL_EVERY = 100_000
 Say = Callable[[str], None]
 

@@ -15,10 +15,14 @@ from delivery.frames import open_frame
 from evidence.removals import Batch, Removal, of_document
 from nightherd.event.v1 import delivery_pb2 as pb
 
-HEADERS, BODIES = "batches_", "bodies_"
+HEADERS, BODIES, KEPT_BODIES = "batches_", "bodies_", "kept_bodies"
 MAX_FAULTS = 100
 FORK_PARTS = 4
 """Parts of a fork's id: host, chain, number, hash."""
+
+
+_Expected = tuple[bytes, int, int]
+"""What a body must be: its hash, size and format."""
 
 
 @dataclass(slots=True)
@@ -54,11 +58,22 @@ class _Evidence:
         self._folder, self._report = folder, report
         self._chains: dict[str, _Chain] = {}
         self._removals: list[Removal] = []
+        self._kept: dict[str, _Expected | None] = {}
 
     def removal(self, row: dict[str, Any]) -> None:
         """Take a mark; all of them come before the first day."""
         if "host" in row:
             self._removals.append(of_document(row))
+
+    def kept(self, row: dict[str, Any]) -> None:
+        """Take the id of a body that an incident keeps; all of them come before the first day."""
+        self._kept[row["_id"]] = None
+
+    def kept_body(self, row: dict[str, Any]) -> None:
+        """Check such a body; they come once more behind the last day."""
+        expected = self._kept[row["_id"]]
+        if expected is not None:
+            self._body(row, *expected)
 
     def day(self, headers: Dumped, bodies: Dumped | None) -> None:
         """Check the batches of one day: what is held in memory is a hash a batch of that day."""
@@ -76,8 +91,10 @@ class _Evidence:
                 expected = wanted.pop(row["_id"], None)
                 if expected is not None:
                     self._body(row, *expected[:3])
-        for key, (*_, marked) in wanted.items():
-            if any(removal.covers(marked) for removal in self._removals):
+        for key, (body_hash, size, version, marked) in wanted.items():
+            if key in self._kept:
+                self._kept[key] = (body_hash, size, version)
+            elif any(removal.covers(marked) for removal in self._removals):
                 self._report.header_only += 1
             else:
                 self._report.fault(f"{key}: its body is missing, and nothing says it was removed")
@@ -147,7 +164,8 @@ def verify(folder: Path) -> Report:
     of_store = {each.name: each for each in manifest.collections if each.program == "store"}
     evidence = _Evidence(folder, report)
     _each(folder, of_store.get("removals"), evidence.removal)
-    seen = {"removals", "chains"}
+    _each(folder, of_store.get(KEPT_BODIES), evidence.kept)
+    seen = {"removals", "chains", KEPT_BODIES}
     for name, dumped in sorted(of_store.items()):
         if name.startswith(HEADERS):
             bodies = of_store.get(BODIES + name.removeprefix(HEADERS))
@@ -156,6 +174,7 @@ def verify(folder: Path) -> Report:
                 evidence.day(dumped, bodies)
             except (InvalidBSON, KeyError, TypeError, ValueError) as error:
                 raise BackupError(f"{dumped.file}: not what the store writes: {error}") from None
+    _each(folder, of_store.get(KEPT_BODIES), evidence.kept_body)
     _each(folder, of_store.get("chains"), evidence.chain)
     evidence.end()
     for dumped in manifest.collections:

@@ -15,11 +15,14 @@ from nightherd.store.v1.store_service_pb2_grpc import add_StoreServiceServicer_t
 from services.store.appender import Appender
 from services.store.custodian import MEGABYTE, Custodian, Pace
 from services.store.directing import Directing
+from services.store.eraser import Eraser
 from services.store.erasing import Erasing
 from services.store.events import Events
 from services.store.exporting import Exporting
 from services.store.heads import Heads
 from services.store.incidents import IncidentQuestions
+from services.store.keeping import Keeper
+from services.store.old_incidents import OldIncidents
 from services.store.questions import Questions
 from services.store.receiving import Receiving
 from services.store.repository.aside import Aside
@@ -32,11 +35,12 @@ from services.store.repository.directives import Directives
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.incidents import Incidents
+from services.store.repository.kept import Kept
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals
 from services.store.repository.sessions import Sessions
 from services.store.repository.walk import Walk
-from services.store.retention import Eraser, Keep, Retention
+from services.store.retention import Keep, Retention
 from services.store.search import Search
 from services.store.servicer import Servicer
 from services.store.settings import Settings
@@ -64,7 +68,9 @@ async def serve(settings: Settings) -> None:
             aside, sessions = Aside(database, settings.set_aside_bytes), Sessions(database)
             directives = Directives(database)
             removals, old_findings = Removals(database), OldFindings(database)
-            eraser = Eraser(removals, hosts)
+            kept = Kept(database)
+            keeper = Keeper(incidents, kept, removals, settings.incident_bytes)
+            eraser = Eraser(removals, hosts, keeper)
             appender = Appender(batches, chains, hosts, findings, sessions, settings.group_batches)
             candidates = Candidates(database, batches.bounds)
             search = Search(batches, candidates, hosts, sessions)
@@ -73,7 +79,7 @@ async def serve(settings: Settings) -> None:
                 Receiving(appender, chains, hosts, aside, directives),
                 findings,
                 Questions(batches, chains, hosts, findings, aside, removals),
-                IncidentQuestions(incidents, hosts),
+                IncidentQuestions(incidents, kept, hosts),
                 Events(
                     search,
                     Summary(search, batches, candidates, counts),
@@ -85,7 +91,13 @@ async def serve(settings: Settings) -> None:
                 Directing(directives, hosts),
             )
             retention = Retention(
-                _kept(settings), removals, eraser, old_findings, sessions, Leases(database)
+                _kept(settings),
+                removals,
+                eraser,
+                old_findings,
+                OldIncidents(incidents, kept, removals, eraser),
+                sessions,
+                Leases(database),
             )
             custody = Custody(database, batches.bounds)
             leases = Leases(database)
@@ -106,9 +118,9 @@ async def serve(settings: Settings) -> None:
             tasks.append(asyncio.create_task(heads.run(settings.heads_seconds)))
         try:
             async with server:
-                kept = (chains, hosts, findings, aside, sessions, batches.bounds)
-                parts = (*kept, removals, old_findings, incidents)
-                await serve_until(until_terminated(), server, client, parts)
+                parts = (chains, hosts, findings, aside, sessions, batches.bounds)
+                more = (removals, old_findings, incidents, kept)
+                await serve_until(until_terminated(), server, client, (*parts, *more))
                 servicer.stop()
         finally:
             for task in tasks:
@@ -121,6 +133,7 @@ def _kept(settings: Settings) -> Keep:
         settings.evidence_days,
         settings.activities_days,
         settings.alerts_days,
+        settings.incident_days,
         settings.host_bytes,
     )
 

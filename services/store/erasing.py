@@ -6,10 +6,10 @@ from chassis import clock
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store import naming
 from services.store.domain.removals import of_authority
+from services.store.eraser import Eraser
 from services.store.repository.aside import Aside
 from services.store.repository.filters import QueryError, time_span
 from services.store.repository.hosts import Hosts
-from services.store.retention import Eraser
 
 log = structlog.get_logger()
 MOST_CHARACTERS = 1000

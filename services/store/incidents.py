@@ -11,6 +11,7 @@ from services.store.domain.incidents import ACKNOWLEDGED, OPEN, QUIET, QUIET_NS
 from services.store.repository.filters import MAX_VALUES, QueryError, bounds, time_span
 from services.store.repository.hosts import Hosts
 from services.store.repository.incidents import Incidents, Row
+from services.store.repository.kept import Kept
 
 PART = 500
 """Records in one message of a stream."""
@@ -26,9 +27,9 @@ STATES = {
 class IncidentQuestions:
     """Reads, and acknowledges."""
 
-    def __init__(self, incidents: Incidents, hosts: Hosts) -> None:
+    def __init__(self, incidents: Incidents, kept: Kept, hosts: Hosts) -> None:
         """Read from these."""
-        self._incidents, self._hosts = incidents, hosts
+        self._incidents, self._kept, self._hosts = incidents, kept, hosts
 
     async def page(self, asked: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
         """Return a page.
@@ -78,8 +79,12 @@ class IncidentQuestions:
 
     async def _records(self, rows: Sequence[Row]) -> list[pb.Incident]:
         hosts = await self._hosts.known(sorted({row["host"] for row in rows}))
+        extents = await self._kept.extents([row["_id"] for row in rows])
         now_ns = clock.wall_ns()
-        return [wire.incident(row, hosts.get(row["host"], {}), now_ns) for row in rows]
+        return [
+            wire.incident(row, hosts.get(row["host"], {}), now_ns, extents.get(row["_id"]))
+            for row in rows
+        ]
 
     async def _query(self, asked: pb.IncidentFilter) -> Row:
         terms = await conditions(asked, self._hosts)

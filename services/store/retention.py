@@ -11,11 +11,10 @@ import structlog
 from chassis import clock
 from chassis.mongo import PyMongoError
 from evidence.removals import Removal
-from nightherd.event.v1.event_pb2 import Gap
 from services.store.domain import removals as domain
 from services.store.domain.places import BODIES, PREFIX, bodies_of
-from services.store.domain.removals import Sum
-from services.store.repository.hosts import FoundGap, Hosts
+from services.store.eraser import Eraser
+from services.store.old_incidents import OldIncidents
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals
 from services.store.repository.sessions import Sessions
@@ -24,7 +23,6 @@ log = structlog.get_logger()
 TASK = "retention"
 LEASE_S = 600.0
 MOST_SKEW_S = 3600.0
-GAPS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,64 +32,8 @@ class Keep:
     evidence_days: int = 0
     activities_days: int = 0
     alerts_days: int = 0
+    incident_days: int = 0
     host_bytes: int = 0
-
-
-class Eraser:
-    """Carries out what a mark says: the mark first, then gaps, then bodies, then "done".
-
-    Killed anywhere, the same again finishes it.
-    """
-
-    def __init__(self, removals: Removals, hosts: Hosts) -> None:
-        """Remove from these."""
-        self._removals, self._hosts = removals, hosts
-
-    async def carry_out(self, removal: Removal) -> tuple[int, int]:
-        """Remove the bodies that `removal` is about; return (batches, events) that are gone."""
-        removal = await self._removals.begin(removal)
-        batches = events = 0
-        for day in await self._removals.days(removal):
-            sums = await self.say(day, removal)
-            if sums[0]:
-                await self._removals.remove(day, removal)
-            batches, events = batches + sums[0], events + sums[1]
-        await self._removals.end(removal)
-        return batches, events
-
-    async def extent(self, removal: Removal) -> domain.Extent:
-        """Return what `removal` would remove now."""
-        extent = domain.Extent()
-        for day in await self._removals.days(removal):
-            await self._removals.add_extent(day, removal, extent)
-        return extent
-
-    async def say(self, day: str, removal: Removal) -> tuple[int, int]:
-        """Note the gaps of one day; return (batches, events)."""
-        batches = events = 0
-        gaps: list[FoundGap] = []
-        async for found in self._removals.sums(day, removal):
-            batches, events = batches + found.batches, events + found.events
-            gaps.append(_gap(day, removal, found))
-            if len(gaps) == GAPS_AT_ONCE:
-                await self._hosts.say_removed(gaps)
-                gaps = []
-        await self._hosts.say_removed(gaps)
-        return batches, events
-
-
-def _gap(day: str, removal: Removal, found: Sum) -> FoundGap:
-    detail = f"{found.batches} batches of {day.removeprefix(PREFIX)} were removed: {removal.reason}"
-    gap = Gap(
-        cause=Gap.CAUSE_RETENTION,
-        start_time=clock.to_timestamp(found.first_ns),
-        end_time=clock.to_timestamp(found.last_ns),
-        precision=Gap.PRECISION_EXACT,
-        lost=found.events,
-        source=removal.why,
-        detail=detail,
-    )
-    return FoundGap(f"{removal.removal_id}/{day}/{found.host_id}", found.host_id, gap)
 
 
 class Retention:
@@ -103,10 +45,12 @@ class Retention:
         removals: Removals,
         eraser: Eraser,
         findings: OldFindings,
+        incidents: OldIncidents,
         sessions: Sessions,
         leases: Leases,
     ) -> None:
         """Keep what `keep` says."""
+        self._incidents = incidents
         self._keep, self._removals, self._eraser = keep, removals, eraser
         self._findings, self._sessions, self._leases = findings, sessions, leases
 
@@ -160,6 +104,8 @@ class Retention:
                 if gone:
                     await self._removals.note_findings(kind, before, gone, days)
                     log.info("findings dropped", kind=kind, count=gone)
+        if self._keep.incident_days:
+            await self._incidents.remove(now_ns, self._keep.incident_days)
 
     async def _drop_days(self, now_ns: int) -> None:
         first_kept = domain.cutoff(now_ns, self._keep.evidence_days)
@@ -186,7 +132,7 @@ class Retention:
     async def _drop(self, removal: Removal) -> None:
         removal = await self._removals.begin(removal)
         day, before_ns = removal.day, removal.received_before_ns
-        batches, events = await self._eraser.say(day, removal)
+        batches, events, _ = await self._eraser.prepare(day, removal)
         await self._removals.drop_day(day)
         # What came in this very moment went too: then the mark says so.
         late = dict(await self._removals.received_since(day, before_ns))

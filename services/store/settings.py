@@ -1,9 +1,9 @@
 """What the store can be told."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from chassis.settings import MongoSettings
@@ -41,6 +41,18 @@ class Settings(MongoSettings):
         ge=0,
         description="whole days (UTC) that alerts are kept since they last happened; 0: keep",
     )
+    incident_days: int = Field(
+        default=0,
+        ge=0,
+        description="whole days (UTC) that incidents, and bodies kept around them, stay since "
+        "their last alert; not fewer than evidence_days; 0: keep",
+    )
+    incident_bytes: int = Field(
+        default=64 << 20,
+        ge=0,
+        description="bytes of bodies kept around each incident (10 minutes before its first to "
+        "10 minutes after its last alert) when they would go",
+    )
     host_bytes: int = Field(
         default=0,
         ge=0,
@@ -66,3 +78,14 @@ class Settings(MongoSettings):
     heads_seconds: float = Field(
         default=3600, ge=0.1, description="pause between two lines of the list of chain heads"
     )
+
+    @model_validator(mode="after")
+    def _incidents_outlive_evidence(self) -> Self:
+        """What is kept around incidents is kept for longer than the rest.
+
+        Raises:
+            ValueError: it would not be.
+        """
+        if 0 < self.incident_days < self.evidence_days:
+            raise ValueError("incident_days must not be fewer than evidence_days; 0 keeps for ever")
+        return self

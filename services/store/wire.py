@@ -10,7 +10,7 @@ from nightherd.detector.v1 import finding_pb2
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.domain.custody import ChainCheck
-from services.store.domain.incidents import ACKNOWLEDGED, OPEN, QUIET, state_of
+from services.store.domain.incidents import ACKNOWLEDGED, OPEN, QUIET, Extent, state_of
 
 _STATES = {
     OPEN: pb.INCIDENT_STATE_OPEN,
@@ -61,8 +61,11 @@ def alert(row: dict[str, Any], hosts: dict[str, dict[str, Any]]) -> pb.AlertReco
     )
 
 
-def incident(row: dict[str, Any], host: dict[str, Any], now_ns: int) -> pb.Incident:
-    """An incident as it stands at `now_ns`."""
+def incident(
+    row: dict[str, Any], host: dict[str, Any], now_ns: int, extent: Extent | None = None
+) -> pb.Incident:
+    """An incident as it stands at `now_ns`; `extent` is what is kept around it."""
+    extent = extent or Extent()
     state = state_of(acknowledged="at" in row, latest=row["open"], last_ns=row["t1"], now_ns=now_ns)
     counts = row.get("severities", {})
     return pb.Incident(
@@ -86,6 +89,10 @@ def incident(row: dict[str, Any], host: dict[str, Any], now_ns: int) -> pb.Incid
         acknowledged_time=clock.to_timestamp(row["at"]) if "at" in row else None,
         acknowledged_by=row.get("who", ""),
         note=row.get("note", ""),
+        kept_batch_count=extent.batches,
+        kept_bytes=extent.size_bytes,
+        left_out_batch_count=extent.left_out_batches,
+        left_out_bytes=extent.left_out_bytes,
     )
 
 

@@ -13,6 +13,8 @@ from nightherd.detector.v1 import finding_pb2 as findings
 from nightherd.event.v1 import event_pb2 as events
 
 QUIET_NS = 86_400 * clock.NS
+MARGIN_NS = 600 * clock.NS
+"""What happened so long before the first and after the last alert is kept with an incident."""
 OPEN, QUIET, ACKNOWLEDGED = "open", "quiet", "acknowledged"
 STATES = (OPEN, QUIET, ACKNOWLEDGED)
 # Each run of a scheduled job has a session of its own: its story is the service's.
@@ -65,6 +67,16 @@ class Run:
         """Return the id of the incident that it begins: the same for everybody who records it."""
         parts = (self.key.text(), min(self.occurrence_ids), str(attempt))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What an incident keeps, and what it had no room for."""
+
+    batches: int = 0
+    size_bytes: int = 0
+    left_out_batches: int = 0
+    left_out_bytes: int = 0
 
 
 def key_of(finding: findings.Finding) -> Key:

@@ -6,6 +6,8 @@ NS = 1_000_000_000
 PREFIX = "batches_"
 UNDATED = f"{PREFIX}undated"
 BODIES = "bodies_"
+KEPT_BODIES = "kept_bodies"
+"""Bodies that incidents keep when their day goes."""
 # A sealed_time outside these years is no date but a broken clock.
 FIRST_YEAR, LAST_YEAR = 2020, 2100
 

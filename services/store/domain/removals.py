@@ -20,6 +20,8 @@ class Sum:
     events: int
     first_ns: int
     last_ns: int
+    kept: int = 0
+    """Batches beside these that incidents keep."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ signature; x terms, xv their version, xc whether they were cut, v events for eac
 the body as stored, 0 when it was removed alone (days that are dropped keep theirs).
 
 Bodies lie apart, in a collection of the same day (see `bodies`). Questions about times, terms and
-counts read no body, and headers outlive bodies.
+counts read no body, and headers outlive bodies. What incidents keep lies in kept_bodies.
 """
 
 import heapq
@@ -24,6 +24,7 @@ from nightherd.event.v1 import delivery_pb2 as delivery
 from services.store.domain.chain import Place
 from services.store.domain.custody import Stored
 from services.store.domain.places import (
+    KEPT_BODIES,
     PREFIX,
     batch_key,
     bodies_of,
@@ -301,6 +302,9 @@ class Batches:
         found: dict[str, bytes] = {}
         for name, keys in days.items():
             async for row in self._database[name].find({"_id": {"$in": keys}}):
+                found[row["_id"]] = bodies.frame_of(row)
+        if gone := [row["_id"] for row in documents if row["_id"] not in found]:
+            async for row in self._database[KEPT_BODIES].find({"_id": {"$in": gone}}):
                 found[row["_id"]] = bodies.frame_of(row)
         return [(document, found.get(document["_id"])) for document in documents]
 

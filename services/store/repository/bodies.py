@@ -26,3 +26,8 @@ def frame_of(document: Mapping[str, Any]) -> bytes:
     """Return the body that a document holds, as a frame."""
     plain = document.get("p")
     return bytes(document["b"]) if plain is None else make_frame(bytes(plain))
+
+
+def size_of(document: Mapping[str, Any]) -> int:
+    """Return how many bytes of a document are the body."""
+    return len(document["p"] if "p" in document else document["b"])

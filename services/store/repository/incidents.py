@@ -187,6 +187,24 @@ class Incidents:
         """Return how many match."""
         return int(await self._incidents.count_documents({"$and": [THERE, query]}))
 
+    async def overlapping(self, host_id: str, from_ns: int, to_ns: int) -> AsyncIterator[Row]:
+        """Yield incidents (of a host; "": of all) with alerts in a span of time."""
+        query: Row = {"t1": {"$gte": from_ns}, "t0": {"$lte": to_ns}}
+        if host_id:
+            query["host"] = host_id
+        fields = {"host": True, "t0": True, "t1": True}
+        async for row in self._incidents.find(query, fields):
+            yield row
+
+    async def ended(self, before_ns: int, most: int) -> list[str]:
+        """Return ids of incidents whose last alert was before."""
+        rows = self._incidents.find({"t1": {"$lt": before_ns}}, {"_id": True}).limit(most)
+        return [row["_id"] async for row in rows]
+
+    async def remove(self, incident_ids: Sequence[str]) -> None:
+        """Remove incidents."""
+        await self._incidents.delete_many({"_id": {"$in": list(incident_ids)}})
+
     async def stream(self, query: Row, sort: Sequence[tuple[str, int]]) -> AsyncIterator[Row]:
         """Yield all documents."""
         shown = {"$and": [THERE, query]}

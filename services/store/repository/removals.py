@@ -13,6 +13,7 @@ from evidence.removals import CONDITIONS, Removal, of_document
 from services.store.domain.places import BODIES, PREFIX, bodies_of
 from services.store.domain.removals import AUTHORITY, Extent, Sum
 from services.store.repository.days import Days
+from services.store.repository.kept import Kept
 
 PART = 1000
 """Bodies removed at once."""
@@ -21,7 +22,7 @@ EVENT_BYTES = 150
 VIEWS = {"activity": "activities", "alert": "alerts"}
 
 
-def _headers(removal: Removal) -> dict[str, Any]:
+def headers_query(removal: Removal) -> dict[str, Any]:
     """Return the condition on headers; the same as Removal.covers within a day."""
     query: dict[str, Any] = {"r": {"$lt": removal.received_before_ns}}
     if removal.host_id:
@@ -41,7 +42,7 @@ class Removals:
     def __init__(self, database: "Database[Any]") -> None:
         """Use `database`."""
         self._database, self._marks = database, database["removals"]
-        self._days = Days(database)
+        self._days, self._kept = Days(database), Kept(database)
 
     async def prepare(self) -> None:
         """Make the index."""
@@ -119,8 +120,20 @@ class Removals:
         )
         return sorted(names)
 
+    async def of_day(self, day: str) -> list[Removal]:
+        """Return the marks that are about one day alone."""
+        return [of_document(row) async for row in self._marks.find({"day": day})]
+
+    async def span(self, day: str) -> tuple[int, int] | None:
+        """Return between which times the events of a day lie; None: there are none."""
+        row = await self._database["days"].find_one({"_id": day})
+        return None if row is None else (row["t0"], row["t1"])
+
     async def sums(self, day: str, removal: Removal) -> AsyncIterator[Sum]:
-        """Yield what a mark is about on one day, host by host."""
+        """Yield what a mark takes away of one day, host by host: what is kept is not gone."""
+        kept = {}
+        if removal.why != AUTHORITY:
+            kept = await self._kept.counts(day, headers_query(removal))
         group = {
             "_id": "$h",
             "batches": {"$sum": 1},
@@ -128,9 +141,17 @@ class Removals:
             "first": {"$min": "$t0"},
             "last": {"$max": "$t1"},
         }
-        pipeline = [{"$match": _headers(removal)}, {"$group": group}]
+        pipeline = [{"$match": headers_query(removal)}, {"$group": group}]
         async for row in self._database[day].aggregate(pipeline, allowDiskUse=True):
-            yield Sum(row["_id"], row["batches"], row["events"], row["first"], row["last"])
+            batches, events = kept.get(row["_id"], (0, 0))
+            yield Sum(
+                row["_id"],
+                row["batches"] - batches,
+                row["events"] - events,
+                row["first"],
+                row["last"],
+                batches,
+            )
 
     async def add_extent(self, day: str, removal: Removal, extent: Extent) -> None:
         """Add what is left of what a mark is about on one day."""
@@ -141,13 +162,24 @@ class Removals:
             "bytes": {"$sum": _SIZE},
         }
         pipeline: list[dict[str, Any]] = [
-            {"$match": {"$and": [_headers(removal), {"$expr": {"$gt": [_SIZE, 0]}}]}},
+            {"$match": {"$and": [headers_query(removal), {"$expr": {"$gt": [_SIZE, 0]}}]}},
             {"$group": group},
         ]
-        async for row in self._database[day].aggregate(pipeline):
-            extent.batches += row["batches"]
-            extent.events += row["events"]
-            extent.size_bytes += row["bytes"]
+        if bodies_of(day) in await self.body_days():
+            async for row in self._database[day].aggregate(pipeline):
+                extent.batches += row["batches"]
+                extent.events += row["events"]
+                extent.size_bytes += row["bytes"]
+        for row in await self._kept_alone(day, removal):
+            extent.batches += 1
+            extent.events += row["e"]
+            extent.size_bytes += row["z"]
+
+    async def _kept_alone(self, day: str, removal: Removal) -> list[dict[str, Any]]:
+        """Return what is kept of a day and not there any more where it was."""
+        rows = [row async for row in self._kept.rows_of(day, headers_query(removal))]
+        gone = await self.without_body(day, [row["_id"] for row in rows])
+        return [row for row in rows if row["_id"] in gone]
 
     async def received_since(self, day: str, received_ns: int) -> list[tuple[str, int]]:
         """Return (id, received) of the batches of a day that came at `received_ns` or later."""
@@ -170,21 +202,26 @@ class Removals:
     async def remove(self, day: str, removal: Removal) -> None:
         """Remove the bodies of a day that a mark is about; of erased batches the terms too."""
         change: dict[str, Any] = {"z": 0}
-        if removal.why == AUTHORITY:
+        erased = removal.why == AUTHORITY
+        if erased:
             change |= {"x": [], "v": {}, "xc": False}
         keys: list[str] = []
         await self._days.changed(day)
-        async for row in self._database[day].find(_headers(removal), {"_id": True}):
+        async for row in self._database[day].find(headers_query(removal), {"_id": True}):
             keys.append(row["_id"])
             if len(keys) == PART:
-                await self._remove(day, keys, change)
+                await self._remove(day, keys, change, erased=erased)
                 keys = []
-        await self._remove(day, keys, change)
+        await self._remove(day, keys, change, erased=erased)
         await self._days.changed(day)
 
-    async def _remove(self, day: str, keys: Sequence[str], change: dict[str, Any]) -> None:
+    async def _remove(
+        self, day: str, keys: Sequence[str], change: dict[str, Any], *, erased: bool
+    ) -> None:
         if keys:
             among = {"_id": {"$in": list(keys)}}
+            if erased:
+                await self._kept.remove(keys)
             await self._database[bodies_of(day)].delete_many(among)
             await self._database[day].update_many(among, {"$set": change})
 

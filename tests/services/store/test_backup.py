@@ -27,6 +27,7 @@ from services.store.settings import Settings
 from tests.builders import HOST, a_body, a_chain, an_event, an_image
 from tests.conftest import ROOT
 from tests.ports import free_port
+from tests.services.store.test_findings import an_occurrence
 from tests.services.store.test_retention import DAY_NS, T0, daily, erasure, received, retention
 from tests.services_client import deliver, until_serving
 
@@ -50,13 +51,15 @@ async def mongo_client(mongo_url):
 
 
 @pytest.fixture
-async def source(store, tls, monkeypatch):
-    """A store with evidence: some days dropped, some erased, a gap, an index of every kind."""
+async def source(store, tls, detector, monkeypatch):
+    """A store with evidence: some dropped, kept, erased, a gap, an index of every kind."""
     body = a_body((an_image(), an_event(gap=events.Gap(lost=3))))
     await deliver(store.address, tls.host(), daily(6, per_day=3), HOST)
     other = "2" * 32
     await deliver(store.address, tls.host(other), a_chain([body] * 50, host_id=other), other)
     await received(store.database, T0)
+    alert = an_occurrence("alert", "k", second=1)
+    await detector.RecordFindings(api.RecordFindingsRequest(findings=[alert]))
     await retention(store.database, evidence_days=4).once(T0 + 5 * DAY_NS)
     await store.stub.EraseEvidence(erasure())
     named(monkeypatch, secrets.token_hex(4))
@@ -178,13 +181,14 @@ async def test_a_damaged_backup_is_told_and_never_restored(
     assert not {os.environ[f"NIGHTHERD_{p}_DATABASE"] for p in PROGRAMS} & set(names)
 
 
-@pytest.mark.parametrize("what", ["body", "header", "tail"])
+@pytest.mark.parametrize("what", ["body", "kept", "header", "tail"])
 async def test_evidence_that_was_altered_before_the_backup_is_told(
     source, mongo_client, tmp_path, what
 ):
     names = await source.database.list_collection_names()
-    name = max(n for n in names if n.startswith("bodies_" if what == "body" else "batches_"))
-    if what == "body":
+    prefix = {"body": "bodies_", "kept": "kept_bodies"}.get(what, "batches_")
+    name = max(n for n in names if n.startswith(prefix))
+    if what in ("body", "kept"):
         row = await source.database[name].find_one({})
         field = "p" if "p" in row else "b"
         shorter = {"$set": {field: row[field][:-1]}}

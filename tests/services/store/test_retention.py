@@ -12,13 +12,17 @@ from nightherd.detector.v1 import finding_pb2
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as api
 from services.store.domain.removals import RETENTION, of_day
+from services.store.eraser import Eraser
+from services.store.keeping import Keeper
+from services.store.old_incidents import OldIncidents
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.incidents import Incidents
+from services.store.repository.kept import Kept
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals
 from services.store.repository.sessions import Sessions
-from services.store.retention import Eraser, Keep, Retention
+from services.store.retention import Keep, Retention
 from tests.builders import HOST, T0, a_body, a_chain, an_event, an_image, sealed_batch
 from tests.conftest import ROOT
 from tests.services_client import deliver
@@ -27,14 +31,16 @@ DAY_NS = 86_400 * clock.NS
 OTHER = "1" * 32
 
 
-def retention(database, **keep):
+def retention(database, most_bytes=1 << 20, **keep):
     """Retention over `database`, to be run at any time."""
-    removals = Removals(database)
+    removals, incidents, kept = Removals(database), Incidents(database), Kept(database)
+    eraser = Eraser(removals, Hosts(database), Keeper(incidents, kept, removals, most_bytes))
     return Retention(
         Keep(**keep),
         removals,
-        Eraser(removals, Hosts(database)),
+        eraser,
         OldFindings(database),
+        OldIncidents(incidents, kept, removals, eraser),
         Sessions(database),
         Leases(database),
     )
