@@ -4,7 +4,7 @@ Each level is the same question, only cheaper: a batch whose terms do not match,
 not hold the words, has no event that matches.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chassis import clock
@@ -29,24 +29,35 @@ class TermGroup:
 def term_groups(asked: pb.EventFilter) -> list[TermGroup]:
     """Return what the terms of a batch must hold, each group; batches of cut terms are exempt."""
     groups: list[TermGroup] = []
+    apart = asked.effective_users and not set(asked.users) & set(asked.effective_users)
+    kinds = set(asked.kinds)
+    if kinds and (asked.paths or asked.path_prefixes):
+        # Only these change paths. None left: no batch has such events.
+        kinds &= {"file_change"}
+        groups += [] if kinds else [TermGroup()]
     for letters, values in (
         ("n", asked.session_ids),
         ("p", asked.paths),
         ("xy", asked.executables),
         ("s", asked.services),
-        ("w", asked.users),
+        # Who acts with the rights of somebody else has logged in.
+        ("l" if apart else "w", asked.users),
         ("u", asked.effective_users),
-        ("k", asked.kinds),
+        ("k", sorted(kinds)),
     ):
         if values:
-            terms = (f"{letter}:{value}" for value in values for letter in letters)
-            # Longer terms are in no index: they are why a batch's terms were cut.
-            kept = (term for term in terms if len(term.encode()) <= MOST_TERM_BYTES)
-            groups.append(TermGroup(terms=tuple(dict.fromkeys(kept))))
+            groups.append(_group(letters, values))
     if asked.path_prefixes:
         prefixes = tuple(dict.fromkeys(f"p:{prefix}" for prefix in asked.path_prefixes))
         groups.append(TermGroup(prefixes=prefixes))
     return groups
+
+
+def _group(letters: str, values: Iterable[object]) -> TermGroup:
+    terms = (f"{letter}:{value}" for value in values for letter in letters)
+    # Longer terms are in no index: they are why a batch's terms were cut.
+    kept = (term for term in terms if len(term.encode()) <= MOST_TERM_BYTES)
+    return TermGroup(terms=tuple(dict.fromkeys(kept)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +69,17 @@ class EventTest:
     event: Callable[[events.Event], bool]
     image: ActorTest | None = None
 
-    def images(self, images: Sequence[events.Image]) -> set[int]:
-        """Return the places of the images that pass."""
-        if self.image is None:
-            return set()
-        return {place for place, image in enumerate(images) if self.image(image)}
+    def places(self, places: Iterable[int], body: events.EventBatch) -> list[int]:
+        """Return those of `places` whose events pass."""
+        stored, by = body.events, set[int]()
+        if self.image is not None:
+            by = {place for place, image in enumerate(body.images) if self.image(image)}
+        return [
+            place
+            for place in places
+            if (by and (event := stored[place]).actor in by and event.HasField("actor"))
+            or ((event := stored[place]).WhichOneof("kind") in self.kinds and self.event(event))
+        ]
 
     def matches(self, image: events.Image | None, event: events.Event) -> bool:
         """Whether one event by `image` passes."""
@@ -104,27 +121,25 @@ class Matcher:
         """Return the places of the events of `body` that match, in order."""
         stored, images = body.events, body.images
         found: Sequence[int] = range(len(stored))
-        # Each step reads one field of what is left: calls for each event would cost more.
-        if self._actor_tests:
-            wanted = {number for number, image in enumerate(images) if self._actor(image)}
-            found = [place for place, event in enumerate(stored) if event.actor in wanted]
-            if 0 in wanted:  # which is also what an event says that names no actor
-                found = [place for place in found if stored[place].HasField("actor")]
+        # Each step reads one field of what is left: calls for each event would cost more. What
+        # needs no image comes first, for most images are not judged when few events are left.
         if self._kinds:
             kinds = self._kinds
             found = [place for place in found if stored[place].WhichOneof("kind") in kinds]
+        for test in self._tests:
+            found = test.places(found, body)
+        if self._actor_tests:
+            some: Iterable[int] = range(len(images))
+            if len(found) < len(images):
+                some = {stored[place].actor for place in found}.intersection(some)
+            wanted = {number for number in some if self._actor(images[number])}
+            found = [place for place in found if stored[place].actor in wanted]
+            if 0 in wanted:  # which is also what an event says that names no actor
+                found = [place for place in found if stored[place].HasField("actor")]
         if self._without:
             found = [place for place in found if stored[place].WhichOneof("kind") != self._without]
         if self._timed:
             found = [place for place in found if self._in_time(stored[place])]
-        for test in self._tests:
-            by = test.images(images)
-            found = [
-                place
-                for place in found
-                if (by and (event := stored[place]).actor in by and event.HasField("actor"))
-                or ((event := stored[place]).WhichOneof("kind") in test.kinds and test.event(event))
-            ]
         return list(found)
 
     def matches(self, image: events.Image | None, event: events.Event) -> bool:

@@ -129,3 +129,14 @@ def test_times_are_inclusive_and_an_actor_out_of_range_is_nobody():
 
 def test_command_lines_are_shown():
     assert command_line(an_image(arguments=[b"a\xff", b"b c"])) == "a\\xff b c"
+
+
+def test_what_cannot_be_together_is_in_no_batch():
+    both = pb.EventFilter(kinds=["exec", "file_change"], paths=["/etc/passwd"])
+    assert [group.terms for group in term_groups(both)] == [("p:/etc/passwd",), ("k:file_change",)]
+    never = pb.EventFilter(kinds=["exec"], path_prefixes=["/etc/"])
+    assert any(not group.terms and not group.prefixes for group in term_groups(never))
+    taken = pb.EventFilter(users=["alice"], effective_users=["root"])
+    assert [group.terms for group in term_groups(taken)] == [("l:alice",), ("u:root",)]
+    own = pb.EventFilter(users=["alice", "root"], effective_users=["root"])
+    assert [group.terms for group in term_groups(own)] == [("w:alice", "w:root"), ("u:root",)]
