@@ -24,7 +24,7 @@ class Tokens:
         """Return a new token that enrols one host into `herd` until `now` + `life`."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._forget(now)
-        token = secrets.token_urlsafe(32)
+        token = secrets.token_hex(32)  # never begins with "-": it is typed behind an option
         document = {"herd": herd, "expires": (now + life).isoformat()}
         replace(self._file(token), json.dumps(document).encode())
         if os.geteuid() == 0:  # made by root, read by the user that the program runs as

@@ -160,6 +160,7 @@ def test_tokens_lie_there_as_hashes_for_their_owner_only(tmp_path):
     (file,) = (tmp_path / "tokens").iterdir()
     assert file.name == hashlib.sha256(token.encode()).hexdigest() + ".json"
     assert token not in file.read_text()
+    assert (len(bytes.fromhex(token)), token.isalnum()) == (32, True)  # no option by its looks
     assert file.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o700
     assert tokens.use(token, NOW + HOUR) == "web"

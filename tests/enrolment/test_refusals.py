@@ -50,7 +50,7 @@ def raw(program, method, path, body=b"", headers=()):
     """Send what no client would; return the status and the problem."""
     import socket
 
-    connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=60)
     with (
         socket.create_connection(("127.0.0.1", program.port), 20) as plain,
         program.context().wrap_socket(plain, server_hostname=SERVER_NAME) as secure,

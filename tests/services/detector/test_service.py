@@ -125,7 +125,7 @@ async def test_without_models_nothing_is_judged_and_health_says_so(backend):
     await backend.start("store")
     await backend.start("detector", serving=False)
     health = health_pb2_grpc.HealthStub(backend.channel("detector"))
-    answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True)
+    answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True)
     assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
     sending = asyncio.create_task(inspect(backend, a_chain(a_person_adds(3))))
     done, _ = await asyncio.wait({sending}, timeout=0.5)
