@@ -11,16 +11,15 @@ Two kinds of marks in one group, so that everything comes in one order:
 
 import errno
 import os
-import time
 from typing import Final
 
 from agent.sensors import fanotify_api as api
 from agent.sensors.folder_paths import FolderPaths
-from agent.sensors.folders import homes_of_this_host, look_into
-from agent.sensors.mounts import HIDDEN, Mounts, is_below
-from agent.sensors.records import FileRecord, LossRecord, Record
-from agent.sensors.survey import Survey, operations_told, status_of
+from agent.sensors.folders import homes_of_this_host
+from agent.sensors.records import FileRecord, Record
+from agent.sensors.survey import operations_told, status_of
 from agent.sensors.unavailable import SensorUnavailable
+from agent.sensors.watched_folders import WatchedFolders
 from agent.sensors.watchlist import Entry, WatchList
 
 _READ_BYTES: Final = 1 << 18
@@ -45,7 +44,7 @@ def _without_rename(mask: int) -> int:
     return mask & ~api.RENAME | api.MOVED_FROM | api.MOVED_TO
 
 
-class FanotifySensor:
+class FanotifySensor(WatchedFolders):
     """Changes of the names of a watch list.
 
     Args:
@@ -67,18 +66,9 @@ class FanotifySensor:
             permitted = error.errno != errno.EPERM
             why = error.strerror if permitted else "not permitted (needs root, or CAP_SYS_ADMIN)"
             raise SensorUnavailable(f"the kernel does not offer fanotify: {why}") from error
-        self._watch_list = watch_list
         self._paths = FolderPaths(watch_list)
-        self._survey = Survey(watch_list)
         self._born_blind: set[bytes] = set()
-        self.unwatched: dict[bytes, str] = {}
-        """What could not be marked, with the reason, for people."""
-        self._mounts = Mounts()
-        for point in self._mounts.hidden_files():
-            if watch_list.entry_for(point) is not None:
-                self.unwatched[point] = HIDDEN
-        self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._well_wall_ns = time.time_ns()
+        super().__init__(watch_list)
         try:
             self._adopt(b"/")
         except BaseException:  # whatever it was: no mark stays
@@ -86,17 +76,11 @@ class FanotifySensor:
             raise
 
     def watch(self, watch_list: WatchList) -> None:
-        """Watch other names from now on. Folders left behind stay marked, and are ignored."""
-        self._watch_list = watch_list
+        """See WatchedFolders."""
         self._paths.watch(watch_list)
-        self._survey.watch(watch_list)
-        self._adopt(b"/")
+        super().watch(watch_list)
 
-    def drain(self) -> list[Record]:
-        """See Sensor."""
-        records: list[Record] = []
-        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        now_wall_ns = time.time_ns()
+    def _read_events(self, records: list[Record], now_ns: int) -> bool:
         overflowed = False
         for _ in range(_READS_A_DRAIN):
             buffer = self._read()
@@ -107,25 +91,7 @@ class FanotifySensor:
                     overflowed = True
                 else:
                     self._event(records, now_ns, mask, pid, about)
-        if overflowed:
-            records.append(
-                LossRecord(
-                    source=self.name,
-                    boot_ns=now_ns,
-                    since_ns=self._well_ns,
-                    lost=None,
-                    detail="the kernel's queue of file events was full; watched names were looked "
-                    "through again",
-                )
-            )
-            remembered = self._survey.remembered()
-            self._adopt(b"/")  # first, so that nothing falls between looking and watching
-            records += self._survey.changes_since(remembered, self._well_wall_ns, now_ns)
-        for point in sorted(self._mounts.to_look_at(now_ns)):
-            self._remounted(point)
-        self._survey.refresh(now_ns)
-        self._well_ns, self._well_wall_ns = now_ns, now_wall_ns
-        return records
+        return overflowed
 
     def _read(self) -> bytes:
         try:
@@ -241,23 +207,6 @@ class FanotifySensor:
         except OSError:
             return b""
 
-    def _adopt(
-        self, top: bytes, records: list[Record] | None = None, like: FileRecord | None = None
-    ) -> None:
-        """Mark a folder and those below it that lead on; report what is in them as `like`."""
-        waiting = [top]
-        while waiting:
-            folder = waiting.pop()
-            if not self._mark(folder):
-                continue
-            found = look_into(folder, self._watch_list)
-            waiting += found.folders
-            for path, status in found.files.items():
-                self._survey.found(path, status)
-                if records is not None and like is not None:
-                    is_folder = path in found.folders
-                    records.append(like._replace(path=path, directory=is_folder))
-
     def _mark(self, folder: bytes) -> bool:
         mask = _CHANGES | (api.MODIFY if self._watch_list.growth_matters(folder) else 0)
         flags = api.MARK_ONLY_FOLDERS | api.MARK_DONT_FOLLOW
@@ -288,19 +237,8 @@ class FanotifySensor:
                 raise
             api.mark(self._group, flags, _without_rename(mask), folder)
 
-    def _remounted(self, point: bytes) -> None:
-        """Watch what is seen at a mount point now; what was there keeps its marks."""
-        leads = self._watch_list.leads_on(point)
-        if not leads and self._watch_list.entry_for(point) is None:
-            return
-        for folder in [each for each in self.unwatched if is_below(each, point)]:
-            del self.unwatched[folder]
-        self._survey.remounted(point)
-        if self._mounts.hides_file(point):
-            self.unwatched[point] = HIDDEN
-        elif leads:
-            self._paths.remounted(point)
-            self._adopt(point)
+    def _mounted_anew(self, point: bytes) -> None:
+        self._paths.remounted(point)
 
     def _look_for_homes(self) -> None:
         wider = self._watch_list.with_homes(homes_of_this_host())
@@ -312,7 +250,7 @@ class FanotifySensor:
         if self._group >= 0:
             os.close(self._group)
             self._group = -1
-        self._mounts.close()
+        super().close()
 
 
 def _operations(mask: int, path: bytes) -> list[str]:

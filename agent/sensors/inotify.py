@@ -6,16 +6,14 @@ reader loses a whole read when one name is not UTF-8.
 
 import logging
 import os
-import time
 import warnings
 from struct import Struct
 from typing import Final
 
-from agent.sensors.folders import look_into
-from agent.sensors.mounts import HIDDEN, Mounts, is_below
-from agent.sensors.records import FileRecord, LossRecord, Record
-from agent.sensors.survey import Survey, operations_told, status_of
+from agent.sensors.records import FileRecord, Record
+from agent.sensors.survey import operations_told, status_of
 from agent.sensors.unavailable import SensorUnavailable
+from agent.sensors.watched_folders import WatchedFolders
 from agent.sensors.watchlist import WatchList
 
 with warnings.catch_warnings():
@@ -47,7 +45,7 @@ _OPERATIONS: Final = (
 )
 
 
-class InotifySensor:
+class InotifySensor(WatchedFolders):
     """Changes of the names of a watch list, as far as this user may read the folders.
 
     Raises:
@@ -64,31 +62,12 @@ class InotifySensor:
             raise SensorUnavailable(f"the kernel does not offer inotify: {error}") from error
         self._fd: int = self._manager.get_fd()
         os.set_blocking(self._fd, False)
-        self._watch_list = watch_list
-        self._survey = Survey(watch_list)
         self._folders: dict[int, bytes] = {}
         self._moves: dict[int, bytes] = {}
-        self.unwatched: dict[bytes, str] = {}
-        """What could not be watched, with the reason, for people."""
-        self._mounts = Mounts()
-        for point in self._mounts.hidden_files():
-            if watch_list.entry_for(point) is not None:
-                self.unwatched[point] = HIDDEN
-        self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._well_wall_ns = time.time_ns()
+        super().__init__(watch_list)
         self._adopt(b"/")
 
-    def watch(self, watch_list: WatchList) -> None:
-        """Watch other names from now on."""
-        self._watch_list = watch_list
-        self._survey.watch(watch_list)
-        self._adopt(b"/")
-
-    def drain(self) -> list[Record]:
-        """See Sensor."""
-        records: list[Record] = []
-        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        now_wall_ns = time.time_ns()
+    def _read_events(self, records: list[Record], now_ns: int) -> bool:
         overflowed = False
         while buffer := self._read():
             offset = 0
@@ -103,18 +82,8 @@ class InotifySensor:
                     self._folders.pop(watch, None)
                 elif watch in self._folders and name:
                     self._event(records, now_ns, self._folders[watch], mask, cookie, name)
-        if overflowed:
-            detail = "the kernel's queue of file events was full; watched names were looked through"
-            records.append(LossRecord(self.name, now_ns, self._well_ns, None, detail))
-            remembered = self._survey.remembered()
-            self._adopt(b"/")  # first, so that nothing falls between looking and watching
-            records += self._survey.changes_since(remembered, self._well_wall_ns, now_ns)
-        for point in sorted(self._mounts.to_look_at(now_ns)):
-            self._remounted(point)
-        self._survey.refresh(now_ns)
         self._moves.clear()
-        self._well_ns, self._well_wall_ns = now_ns, now_wall_ns
-        return records
+        return overflowed
 
     def _read(self) -> bytes:
         try:
@@ -148,36 +117,7 @@ class InotifySensor:
             like = FileRecord("created", now_ns, 0, path, b"", directory=True, exact=False)
             self._adopt(path, records, like)
 
-    def _adopt(
-        self, top: bytes, records: list[Record] | None = None, like: FileRecord | None = None
-    ) -> None:
-        """Watch a folder and those below it that lead on; report what is in them as `like`."""
-        waiting = [top]
-        while waiting:
-            folder = waiting.pop()
-            if not self._add(folder):
-                continue
-            found = look_into(folder, self._watch_list)
-            waiting += found.folders
-            for path, status in found.files.items():
-                self._survey.found(path, status)
-                if records is not None and like is not None:
-                    records.append(like._replace(path=path, directory=path in found.folders))
-
-    def _remounted(self, point: bytes) -> None:
-        """Watch what is seen at a mount point now."""
-        leads = self._watch_list.leads_on(point)
-        if not leads and self._watch_list.entry_for(point) is None:
-            return
-        for folder in [each for each in self.unwatched if is_below(each, point)]:
-            del self.unwatched[folder]
-        self._survey.remounted(point)
-        if self._mounts.hides_file(point):
-            self.unwatched[point] = HIDDEN
-        elif leads:
-            self._adopt(point)
-
-    def _add(self, folder: bytes) -> bool:
+    def _mark(self, folder: bytes) -> bool:
         try:
             name = folder.decode()
         except UnicodeDecodeError:
@@ -196,4 +136,4 @@ class InotifySensor:
         if self._fd >= 0:
             self._fd = -1
             self._manager.close()
-        self._mounts.close()
+        super().close()
