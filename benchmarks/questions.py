@@ -127,6 +127,15 @@ def questions(stub: object) -> dict[str, Ask]:
         "user": page(lambda rng: {"users": [rng.choice(history.USERS)]}),
         "user_rare": page(lambda _: {"users": [rare["user"]]}),
         "user_kind": page(lambda rng: {"users": [rng.choice(history.USERS)], "kinds": ["connect"]}),
+        "user_effective_user": page(
+            lambda rng: {
+                "users": [rng.choice(history.USERS)],
+                "effective_users": [rng.choice(history.USERS)],
+            }
+        ),
+        "user_path": page(
+            lambda rng: {"users": [rng.choice(history.USERS)], "paths": [rng.choice(history.PATHS)]}
+        ),
         "user_none": page(lambda rng: {"users": [f"nobody{rng.random()}"]}),
         "effective_user": page(lambda rng: {"effective_users": [rng.choice(history.USERS)]}),
         "service": page(lambda rng: {"services": [rng.choice(history.SERVICES)]}),
