@@ -19,7 +19,9 @@ from benchmarks.live_agent import ROOT, program, stop
 from benchmarks.results import CannotRun, Result
 from chassis import mongo
 from chassis.authority import local_names
-from services.store.repository.batches import Batches
+from services.store.repository.day_collections import names_of_days
+from services.store.repository.days import Days
+from services.store.repository.inserts import Inserts
 
 EVENTS, QUICK_EVENTS = 5_000_000, 500_000
 TARGETS = {"csv": 90_000, "ndjson": 150_000}
@@ -133,12 +135,12 @@ async def _store(url: str, count: int) -> int:
     """Store a day of events; return how many they are."""
     client = mongo.connect(url)
     try:
-        batches = Batches(client[DATABASE])
+        database = client[DATABASE]
         history = History(count)
-        await history.store(batches)
+        await history.store(Inserts(database, Days(database)))
         rows = [
             row["n"]
-            for name in await batches.days()
+            for name in await names_of_days(database)
             async for row in client[DATABASE][name].aggregate(
                 [{"$group": {"_id": None, "n": {"$sum": "$e"}}}]
             )

@@ -16,8 +16,8 @@ from evidence.terms import index_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from services.store.domain.chain import Place
-from services.store.repository.batches import Batches
 from services.store.repository.hosts import Hosts
+from services.store.repository.inserts import Inserts
 
 DAY_S = 86_400
 START_S = 1_795_046_400
@@ -175,14 +175,14 @@ class History:
         )
         return Checked(batch, header, hashlib.sha256(batch.header).digest(), b"", ())
 
-    async def store(self, batches: Batches) -> None:
+    async def store(self, inserts: Inserts) -> None:
         """Append everything, in groups, two at a time."""
         waiting: set[asyncio.Task[list[str]]] = set()
         group: list[Place] = []
         for checked in self.batches():
             group.append(Place(checked, None, may_be_there=False))
             if len(group) == GROUP:
-                waiting.add(asyncio.create_task(batches.append(group)))
+                waiting.add(asyncio.create_task(inserts.append(group)))
                 group = []
                 if len(waiting) >= 3:
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -190,6 +190,6 @@ class History:
                         task.result()
                 else:
                     await asyncio.sleep(0)
-        await batches.append(group)
+        await inserts.append(group)
         for task in waiting:
             await task

@@ -21,7 +21,8 @@ from delivery.checks import Limits, check
 from evidence import rows
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
-from services.store.repository import batches as repository
+from services.store.repository.conditions import INDEXES
+from services.store.repository.headers import document_of
 
 _STREAMS = 16
 _FULL, _QUIET = 500, 5
@@ -137,7 +138,7 @@ def _raw_batches(raw: Any, bodies: Sequence[Body], each: int, name: str, size: i
         groups += [_finished(chain, own[at : at + size]) for at in range(0, each, size)]
     headers = raw.get_collection("batches", write_concern=_DURABLE)
     contents = raw.get_collection("bodies", write_concern=_DURABLE)
-    headers.create_indexes(list(repository.INDEXES.values()))
+    headers.create_indexes(list(INDEXES.values()))
 
     def insert(group: tuple[list[RawBSONDocument], list[RawBSONDocument]]) -> None:
         contents.insert_many(group[1], ordered=False)
@@ -154,7 +155,7 @@ def _finished(
     peer = Peer("host", chain.host_id, "default", chain.public_key)
     headers, contents = [], []
     for batch in some:
-        header = repository.document_of(check(batch, peer, Limits(), decode=False), clock.wall_ns())
+        header = document_of(check(batch, peer, Limits(), decode=False), clock.wall_ns())
         headers.append(RawBSONDocument(encode(header)))
         contents.append(RawBSONDocument(encode({"_id": header["_id"], "b": batch.body})))
     return headers, contents

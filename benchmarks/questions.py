@@ -29,8 +29,9 @@ from chassis.tls import Identity
 from cli import mongod
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceStub
-from services.store.repository.batches import Batches
+from services.store.repository.days import Days
 from services.store.repository.hosts import Hosts
+from services.store.repository.inserts import Inserts
 
 EVENTS, QUICK_EVENTS = 10_000_000, 1_000_000
 RUNS, QUICK_RUNS = 40, 15
@@ -49,11 +50,11 @@ async def _measured(*, quick: bool) -> list[Result]:
         url = closing.enter_context(_mongod(Path(folder)))
         client = mongo.connect(url)
         closing.callback(client.close)
-        batches = Batches(client[DATABASE])
-        await batches.bounds.prepare()
+        days = Days(client[DATABASE])
+        await days.prepare()
         await history.introduce(Hosts(client[DATABASE]))
         begun = time.monotonic()
-        await History(QUICK_EVENTS if quick else EVENTS).store(batches)
+        await History(QUICK_EVENTS if quick else EVENTS).store(Inserts(client[DATABASE], days))
         print(f"  stored in {time.monotonic() - begun:.0f} s", flush=True)
         async with _store(Path(folder), url) as stub:
             return await measure(stub, QUICK_RUNS if quick else RUNS)

@@ -31,10 +31,12 @@ from services.store.repository.candidates import Candidates
 from services.store.repository.chains import Chains
 from services.store.repository.counts import Counts
 from services.store.repository.custody import Custody
+from services.store.repository.days import Days
 from services.store.repository.directives import Directives
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.incidents import Incidents
+from services.store.repository.inserts import Inserts
 from services.store.repository.kept import Kept
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals
@@ -62,7 +64,8 @@ async def serve(settings: Settings) -> None:
             # Acknowledged means: in the journal, and on a replica set on most members.
             durable = mongo.WriteConcern(w="majority", j=True)
             database = client.get_database(settings.database, write_concern=durable)
-            batches, chains, hosts = Batches(database), Chains(database), Hosts(database)
+            days, chains, hosts = Days(database), Chains(database), Hosts(database)
+            batches, inserts = Batches(database), Inserts(database, days)
             incidents = Incidents(database)
             findings = Findings(database, incidents)
             aside, sessions = Aside(database, settings.set_aside_bytes), Sessions(database)
@@ -71,10 +74,10 @@ async def serve(settings: Settings) -> None:
             kept = Kept(database)
             keeper = Keeper(incidents, kept, removals, settings.incident_bytes)
             eraser = Eraser(removals, hosts, keeper)
-            appender = Appender(batches, chains, hosts, findings, sessions, settings.group_batches)
-            candidates = Candidates(database, batches.bounds)
+            appender = Appender(inserts, chains, hosts, findings, sessions, settings.group_batches)
+            candidates = Candidates(database, days)
             search = Search(batches, candidates, hosts, sessions)
-            counts = Counts(database, candidates, batches.bounds)
+            counts = Counts(database, candidates, days)
             servicer = Servicer(
                 Receiving(appender, chains, hosts, aside, directives),
                 findings,
@@ -86,7 +89,7 @@ async def serve(settings: Settings) -> None:
                     Timeline(search, findings, incidents, hosts),
                     Trees(search, batches, candidates),
                 ),
-                Exporting(search, Walk(database, batches.bounds), batches, chains, hosts),
+                Exporting(search, Walk(database, days), batches, chains, hosts),
                 Erasing(eraser, hosts, aside),
                 Directing(directives, hosts),
             )
@@ -99,7 +102,7 @@ async def serve(settings: Settings) -> None:
                 sessions,
                 Leases(database),
             )
-            custody = Custody(database, batches.bounds)
+            custody = Custody(database, days)
             leases = Leases(database)
             custodian = Custodian(custody, batches, removals, hosts, findings, leases)
             pace = Pace(settings.custody_seconds, settings.scrub_mb_per_second * MEGABYTE)
@@ -118,7 +121,7 @@ async def serve(settings: Settings) -> None:
             tasks.append(asyncio.create_task(heads.run(settings.heads_seconds)))
         try:
             async with server:
-                parts = (chains, hosts, findings, aside, sessions, batches.bounds)
+                parts = (chains, hosts, findings, aside, sessions, days)
                 more = (removals, old_findings, incidents, kept)
                 await serve_until(until_terminated(), server, client, (*parts, *more))
                 servicer.stop()

@@ -19,10 +19,11 @@ from services.store.domain import own_findings
 from services.store.domain.chain import Memory
 from services.store.domain.places import batch_key
 from services.store.domain.reading import read, skew_ms
-from services.store.repository.batches import AGAIN, FORK, Batches
 from services.store.repository.chains import Chains, Progress
 from services.store.repository.findings import Findings
+from services.store.repository.headers import FORK
 from services.store.repository.hosts import FoundGap, Heard, Hosts
+from services.store.repository.inserts import AGAIN, Inserts
 from services.store.repository.sessions import Sessions, Told
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class Appender:
 
     def __init__(
         self,
-        batches: Batches,
+        inserts: Inserts,
         chains: Chains,
         hosts: Hosts,
         findings: Findings,
@@ -64,7 +65,7 @@ class Appender:
         most: int,
     ) -> None:
         """Store at most `most` batches in one insert."""
-        self._batches, self._chains, self._hosts = batches, chains, hosts
+        self._inserts, self._chains, self._hosts = inserts, chains, hosts
         self._findings, self._sessions, self._most = findings, sessions, most
         # Bounded by the windows of the streams: each batch in it is held by its stream anyway.
         self._queue: deque[_Waiting] = deque()
@@ -157,7 +158,7 @@ class Appender:
 
     async def _store(self, group: Sequence[Checked]) -> None:
         memories = {_chain(checked): await self._memory(_chain(checked)) for checked in group}
-        outcomes = await self._batches.append(
+        outcomes = await self._inserts.append(
             [memories[_chain(checked)].place(checked) for checked in group]
         )
         heard, gaps, told = _heard(group, outcomes)

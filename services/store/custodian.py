@@ -16,9 +16,10 @@ from nightherd.event.v1 import delivery_pb2 as delivery
 from services.store.domain import own_findings
 from services.store.domain.links import walk
 from services.store.domain.scrubbing import Scrubbed, scrub
-from services.store.repository.batches import FORK, Batches, marked
+from services.store.repository.batches import Batches
 from services.store.repository.custody import Custody, Row, Stretch
 from services.store.repository.findings import Findings
+from services.store.repository.headers import FORK, marked
 from services.store.repository.hosts import Hosts
 from services.store.repository.leases import Leases
 from services.store.repository.removals import Removals

@@ -1,223 +1,34 @@
-"""Batches: appended in groups, as they came; read back in the order of their chains.
+"""Batches that are stored, read back in the order of their chains (see `headers` and `bodies`).
 
-A document: _id host/chain/number; h, c, n the same apart; d herd; t0, t1, s first and last event
-time and sealed_time (wall ns); w set when it spans long; r when it came (wall ns); k header, g
-signature; x terms, xv their version, xc whether they were cut, v events for each of them by letter
-(see `counts`), m counts a minute and kind; e events; f flags; z bytes of
-the body as stored, 0 when it was removed alone (days that are dropped keep theirs).
-
-Bodies lie apart, in a collection of the same day (see `bodies`). Questions about times, terms and
-counts read no body, and headers outlive bodies. What incidents keep lies in kept_bodies.
+What incidents keep lies in kept_bodies.
 """
 
 import heapq
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import structlog
-
-from chassis import clock
-from chassis.mongo import ASCENDING, DESCENDING, BulkWriteError, Database, OperationFailure
-from delivery.checks import Checked
-from evidence.removals import Batch, Removal
-from nightherd.event.v1 import delivery_pb2 as delivery
-from services.store.domain.chain import Place
+from chassis.mongo import ASCENDING, DESCENDING, Database
+from evidence.removals import Removal
 from services.store.domain.custody import Stored
-from services.store.domain.places import (
-    KEPT_BODIES,
-    PREFIX,
-    batch_key,
-    bodies_of,
-    chain_key,
-    collection_of,
-    fork_key,
-)
+from services.store.domain.places import KEPT_BODIES, bodies_of, chain_key, collection_of
 from services.store.repository import bodies
-from services.store.repository.conditions import INDEXES, WIDE_NS
-from services.store.repository.counts import values_of
-from services.store.repository.days import Day, Days
-from services.store.repository.sharding import BY_HOST, BY_ID, Sharding
+from services.store.repository.day_collections import names_of_days
+from services.store.repository.headers import FORK, marked
 
-log = structlog.get_logger()
-DUPLICATE, EXISTS = 11000, 48
-WELL_PACKED = {"wiredTiger": {"configString": "block_compressor=zstd"}}
-"""Headers of quiet hosts take a third less than with snappy, for 3 µs of MongoDB's time each."""
-NEW, AGAIN, FORK = "new", "again", "fork"
 READ_AHEAD = 8
 """Batches read at once from each day: what a long walk holds in memory."""
 
 
-def index_fields(index: delivery.Index) -> dict[str, Any]:
-    """Return what of a batch's document follows from its index."""
-    return {
-        "x": list(index.terms),
-        "xv": index.version,
-        "xc": index.terms_cut,
-        "v": values_of(index.terms, index.term_counts),
-        "m": [[count.minute, count.kind, count.count] for count in index.counts],
-    }
-
-
-def document_of(checked: Checked, received_ns: int) -> dict[str, Any]:
-    """Return the document of a batch, its body apart."""
-    header, batch = checked.header, checked.batch
-    first = clock.from_timestamp(header.first_event_time)
-    last = clock.from_timestamp(header.last_event_time)
-    document: dict[str, Any] = {
-        "_id": batch_key(*checked.key),
-        "h": header.host_id,
-        "c": header.chain_id.hex(),
-        "n": header.batch_number,
-        "d": header.herd,
-        "t0": first,
-        "t1": last,
-        "s": clock.from_timestamp(header.sealed_time),
-        "r": received_ns,
-        "k": batch.header,
-        "g": batch.signature,
-        **index_fields(batch.index),
-        "e": header.event_count,
-        "f": list(checked.flags),
-        "z": len(batch.body),
-    }
-    if last - first > WIDE_NS:
-        document["w"] = True
-    return document
-
-
-def _bounds(name: str, documents: Sequence[Mapping[str, Any]]) -> Day:
-    return Day(
-        name,
-        min(document["t0"] for document in documents),
-        max(document["t1"] for document in documents),
-        any(document["xc"] for document in documents),
-        any("w" in document for document in documents),
-    )
-
-
 class Batches:
-    """All stored batches, one collection a UTC day."""
+    """All stored batches."""
 
     def __init__(self, database: "Database[Any]") -> None:
         """Use `database`."""
         self._database = database
-        self._indexed: set[str] = set()
-        self._sharding = Sharding(database)
-        self.bounds = Days(database)
-
-    async def append(self, group: Sequence[Place]) -> list[str]:
-        """Insert a group; return for each batch NEW, AGAIN or FORK.
-
-        Raises:
-            PyMongoError: nothing may be acknowledged; sending again is harmless.
-        """
-        received_ns = clock.wall_ns()
-        outcomes = await self._known(group)
-        days: dict[str, list[int]] = {}
-        for place, outcome in enumerate(outcomes):
-            if outcome == NEW:
-                days.setdefault(_day(group[place].checked), []).append(place)
-        for name, places in days.items():
-            collection = await self._collection(name)
-            documents = [document_of(group[place].checked, received_ns) for place in places]
-            await self.bounds.widen([_bounds(name, documents)])
-            # Bodies first: where a header is, its body was. One without a header is no harm.
-            await self._keep_bodies(
-                name,
-                [
-                    bodies.document_of(document["_id"], group[place].checked)
-                    for document, place in zip(documents, places, strict=True)
-                ],
-            )
-            try:
-                await collection.insert_many(documents, ordered=False)
-            except BulkWriteError as error:
-                errors = error.details["writeErrors"]
-                if any(e["code"] != DUPLICATE for e in errors) or error.details.get(
-                    "writeConcernErrors"
-                ):
-                    raise
-                keys = [documents[e["index"]]["_id"] for e in errors]
-                there = await _headers(collection, keys)
-                for error_ in errors:
-                    place = places[error_["index"]]
-                    outcomes[place] = _compared(there, group[place].checked)
-        for place, outcome in enumerate(outcomes):
-            if outcome == FORK:
-                await self._keep_fork(group[place].checked, received_ns)
-        return outcomes
-
-    async def _known(self, group: Sequence[Place]) -> list[str]:
-        """Tell resends and forks of what was stored on another day, or long ago."""
-        asked = [
-            batch_key(*one.checked.key)
-            for one in group
-            if one.hash_there is None and one.may_be_there
-        ]
-        there: dict[str, bytes] = {}
-        if asked:
-            for name in reversed(await self.days()):
-                there |= await _headers(self._database[name], asked)
-                if len(there) == len(set(asked)):
-                    break
-        outcomes = []
-        for one in group:
-            if one.hash_there is not None:
-                outcomes.append(AGAIN if one.hash_there == one.checked.hash else FORK)
-            elif batch_key(*one.checked.key) in there:
-                outcomes.append(_compared(there, one.checked))
-            else:
-                outcomes.append(NEW)
-        return outcomes
-
-    async def _keep_bodies(self, name: str, documents: Sequence[dict[str, Any]]) -> None:
-        try:
-            await self._database[bodies_of(name)].insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            if any(
-                e["code"] != DUPLICATE for e in error.details["writeErrors"]
-            ) or error.details.get("writeConcernErrors"):
-                raise
-
-    async def _keep_fork(self, checked: Checked, received_ns: int) -> None:
-        document = document_of(checked, received_ns)
-        document["_id"] = fork_key(document["_id"], checked.hash)
-        document["f"].append(FORK)
-        name = _day(checked)
-        collection = await self._collection(name)
-        await self.bounds.widen([_bounds(name, [document])])
-        # The host as well: it is what a cluster spreads batches by.
-        key = {"_id": document.pop("_id"), "h": document.pop("h")}
-        await self._keep_bodies(name, [bodies.document_of(key["_id"], checked)])
-        await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
-
-    async def _collection(self, name: str) -> Any:
-        collection = self._database[name]
-        if name not in self._indexed:
-            await self._make(name)
-            await self._make(bodies_of(name))
-            await self._sharding.spread(name, BY_HOST)
-            await self._sharding.spread(bodies_of(name), BY_ID)
-            await collection.create_indexes(list(INDEXES.values()))
-            self._indexed.add(name)
-        return collection
-
-    async def _make(self, name: str) -> None:
-        """Create a collection whose pages are packed well; one that is there stays as it is."""
-        try:
-            await self._database.create_collection(
-                name, check_exists=False, storageEngine=WELL_PACKED
-            )
-        except OperationFailure as error:
-            if error.code != EXISTS:  # another storage engine: MongoDB packs as it does
-                log.warning("collection is made with default options", why=str(error)[:200])
 
     async def days(self) -> list[str]:
         """Names of the collections there are, oldest first."""
-        names = await self._database.list_collection_names(
-            filter={"name": {"$regex": f"^{PREFIX}"}}
-        )
-        return sorted(names)
+        return await names_of_days(self._database)
 
     async def chain(
         self,
@@ -333,33 +144,6 @@ class Batches:
         finally:
             for cursor in cursors:
                 await cursor.close()
-
-
-async def _headers(collection: Any, keys: Sequence[str]) -> dict[str, bytes]:
-    """Return key -> header's bytes, for those that are there."""
-    rows = collection.find({"_id": {"$in": list(keys)}}, {"k": True})
-    return {row["_id"]: bytes(row["k"]) async for row in rows}
-
-
-def marked(document: Mapping[str, Any]) -> Batch:
-    """Return what marks of removals go by."""
-    return Batch(
-        document["h"],
-        collection_of(document["s"]),
-        document["s"],
-        document["t0"],
-        document["t1"],
-        document["r"],
-    )
-
-
-def _compared(there: Mapping[str, bytes], checked: Checked) -> str:
-    same = there.get(batch_key(*checked.key)) == checked.batch.header
-    return AGAIN if same else FORK
-
-
-def _day(checked: Checked) -> str:
-    return collection_of(clock.from_timestamp(checked.header.sealed_time))
 
 
 def _span(from_ns: int | None, to_ns: int | None) -> dict[str, int]:

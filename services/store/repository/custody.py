@@ -14,11 +14,11 @@ import orjson
 from chassis.mongo import ASCENDING, Binary, Database, UpdateOne
 from nightherd.event.v1 import delivery_pb2 as delivery
 from services.store.domain.links import Walked
-from services.store.domain.places import PREFIX
 from services.store.domain.scrubbing import Scrubbed
-from services.store.repository.batches import FORK, index_fields
 from services.store.repository.conditions import WIDE_NS
+from services.store.repository.day_collections import names_of_days
 from services.store.repository.days import Day, Days
+from services.store.repository.headers import FORK, index_fields
 
 SCRUB = "scrub"
 MOST_CHAINS = 5_000
@@ -77,10 +77,7 @@ class Custody:
     async def headers(self, stretches: Sequence[Stretch]) -> dict[str, list[tuple[int, bytes]]]:
         """Return chain -> (number, header) of each stretch, in order."""
         found: dict[str, dict[int, bytes]] = {one.key: {} for one in stretches}
-        names = sorted(
-            await self._database.list_collection_names(filter={"name": {"$regex": f"^{PREFIX}"}}),
-            reverse=True,
-        )
+        names = (await names_of_days(self._database))[::-1]
         # Nearly all were sealed today; who sealed long ago is looked for everywhere.
         for days in (names[:RECENT_DAYS], names[RECENT_DAYS:]):
             lacking = [s for s in stretches if len(found[s.key]) < s.last - s.walked.number]
@@ -123,10 +120,7 @@ class Custody:
         age = dt.datetime.now(dt.UTC) - place.get("done", dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
         if not place["day"] and age.total_seconds() < pause_s:
             return []
-        names = await self._database.list_collection_names(
-            filter={"name": {"$regex": f"^{PREFIX}"}}
-        )
-        for day in sorted(names):
+        for day in await names_of_days(self._database):
             if day < place["day"]:
                 continue
             query = {"_id": {"$gt": place["key"]}} if day == place["day"] else {}

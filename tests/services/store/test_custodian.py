@@ -9,6 +9,7 @@ from nightherd.store.v1 import store_service_pb2 as api
 from services.store.custodian import Custodian, Pace
 from services.store.repository.batches import Batches
 from services.store.repository.custody import Custody
+from services.store.repository.days import Days
 from services.store.repository.findings import Findings
 from services.store.repository.hosts import Hosts
 from services.store.repository.incidents import Incidents
@@ -21,7 +22,7 @@ from tests.services_client import deliver
 def custodian(database):
     batches = Batches(database)
     return Custodian(
-        Custody(database, batches.bounds),
+        Custody(database, Days(database)),
         batches,
         Removals(database),
         Hosts(database),

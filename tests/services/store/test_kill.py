@@ -221,9 +221,10 @@ async def test_a_number_never_settles_over_one_that_was_not_stored(mongo_url):
     from delivery.checks import Limits, check
     from delivery.receiver import Session
     from services.store.appender import Appender, NotStoredError
-    from services.store.repository.batches import Batches
+    from services.store.repository.days import Days
+    from services.store.repository.inserts import Inserts
 
-    class OnceAway(Batches):
+    class OnceAway(Inserts):
         away = True
 
         async def append(self, group):
@@ -242,7 +243,7 @@ async def test_a_number_never_settles_over_one_that_was_not_stored(mongo_url):
     database = client[f"settle_{os.getpid()}"]
     chains = Chains(database)
     appender = Appender(
-        OnceAway(database),
+        OnceAway(database, Days(database)),
         chains,
         Hosts(database),
         Findings(database, Incidents(database)),

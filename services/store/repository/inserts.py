@@ -1,0 +1,123 @@
+"""Batches that come: inserted in groups, once, whatever comes again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chassis import clock
+from chassis.mongo import BulkWriteError, Database
+from delivery.checks import Checked
+from services.store.domain.chain import Place
+from services.store.domain.places import batch_key, bodies_of, fork_key
+from services.store.repository import bodies
+from services.store.repository.day_collections import DayCollections, names_of_days
+from services.store.repository.days import Days
+from services.store.repository.headers import FORK, bounds_of, day_of, document_of
+
+DUPLICATE = 11000
+NEW, AGAIN = "new", "again"
+
+
+class Inserts:
+    """Inserts into the collections of the days."""
+
+    def __init__(self, database: "Database[Any]", days: Days) -> None:
+        """Use `database`; tell `days` what they cover."""
+        self._database, self._days = database, days
+        self._collections = DayCollections(database)
+
+    async def append(self, group: Sequence[Place]) -> list[str]:
+        """Insert a group; return for each batch NEW, AGAIN or FORK.
+
+        Raises:
+            PyMongoError: nothing may be acknowledged; sending again is harmless.
+        """
+        received_ns = clock.wall_ns()
+        outcomes = await self._known(group)
+        days: dict[str, list[int]] = {}
+        for place, outcome in enumerate(outcomes):
+            if outcome == NEW:
+                days.setdefault(day_of(group[place].checked), []).append(place)
+        for name, places in days.items():
+            collection = await self._collections.headers(name)
+            documents = [document_of(group[place].checked, received_ns) for place in places]
+            await self._days.widen([bounds_of(name, documents)])
+            # Bodies first: where a header is, its body was. One without a header is no harm.
+            await self._keep_bodies(
+                name,
+                [
+                    bodies.document_of(document["_id"], group[place].checked)
+                    for document, place in zip(documents, places, strict=True)
+                ],
+            )
+            try:
+                await collection.insert_many(documents, ordered=False)
+            except BulkWriteError as error:
+                errors = error.details["writeErrors"]
+                if any(e["code"] != DUPLICATE for e in errors) or error.details.get(
+                    "writeConcernErrors"
+                ):
+                    raise
+                keys = [documents[e["index"]]["_id"] for e in errors]
+                there = await _headers(collection, keys)
+                for error_ in errors:
+                    place = places[error_["index"]]
+                    outcomes[place] = _compared(there, group[place].checked)
+        for place, outcome in enumerate(outcomes):
+            if outcome == FORK:
+                await self._keep_fork(group[place].checked, received_ns)
+        return outcomes
+
+    async def _known(self, group: Sequence[Place]) -> list[str]:
+        """Tell resends and forks of what was stored on another day, or long ago."""
+        asked = [
+            batch_key(*one.checked.key)
+            for one in group
+            if one.hash_there is None and one.may_be_there
+        ]
+        there: dict[str, bytes] = {}
+        if asked:
+            for name in reversed(await names_of_days(self._database)):
+                there |= await _headers(self._database[name], asked)
+                if len(there) == len(set(asked)):
+                    break
+        outcomes = []
+        for one in group:
+            if one.hash_there is not None:
+                outcomes.append(AGAIN if one.hash_there == one.checked.hash else FORK)
+            elif batch_key(*one.checked.key) in there:
+                outcomes.append(_compared(there, one.checked))
+            else:
+                outcomes.append(NEW)
+        return outcomes
+
+    async def _keep_bodies(self, name: str, documents: Sequence[dict[str, Any]]) -> None:
+        try:
+            await self._database[bodies_of(name)].insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            if any(
+                e["code"] != DUPLICATE for e in error.details["writeErrors"]
+            ) or error.details.get("writeConcernErrors"):
+                raise
+
+    async def _keep_fork(self, checked: Checked, received_ns: int) -> None:
+        document = document_of(checked, received_ns)
+        document["_id"] = fork_key(document["_id"], checked.hash)
+        document["f"].append(FORK)
+        name = day_of(checked)
+        collection = await self._collections.headers(name)
+        await self._days.widen([bounds_of(name, [document])])
+        # The host as well: it is what a cluster spreads batches by.
+        key = {"_id": document.pop("_id"), "h": document.pop("h")}
+        await self._keep_bodies(name, [bodies.document_of(key["_id"], checked)])
+        await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
+
+
+async def _headers(collection: Any, keys: Sequence[str]) -> dict[str, bytes]:
+    """Return key -> header's bytes, for those that are there."""
+    rows = collection.find({"_id": {"$in": list(keys)}}, {"k": True})
+    return {row["_id"]: bytes(row["k"]) async for row in rows}
+
+
+def _compared(there: Mapping[str, bytes], checked: Checked) -> str:
+    same = there.get(batch_key(*checked.key)) == checked.batch.header
+    return AGAIN if same else FORK
