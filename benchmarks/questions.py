@@ -38,7 +38,7 @@ RUNS, QUICK_RUNS = 40, 15
 PAGE_MS, TEXT_MS, DAY_MS = 200, 500, 1000
 DATABASE = "nightherd_store"
 PAIRS = ("user_kind", "user_effective_user", "user_path")
-"""Two filters over everything: what matches both may be far apart, and bodies are opened in vain."""
+"""Two filters over everything: what matches both may be far apart, bodies are opened in vain."""
 Ask = Callable[[random.Random], Awaitable[object]]
 
 
