@@ -74,6 +74,11 @@ def verify_hosts(home: Home, hosts: Sequence[str]) -> int:
                     print(
                         f"    {chain['headersOnly']} bodies were removed by retention or authority"
                     )
+                if chain["droppedThrough"]:
+                    print(
+                        f"    up to batch {chain['droppedThrough']} retention dropped headers, "
+                        "whole days of them: what is missing there is no fault"
+                    )
                 for fault in chain["faults"]:
                     print(f"    batch {fault['batch']}: {fault['kind']}: {fault['detail']}")
     except RestError as error:

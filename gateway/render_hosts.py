@@ -106,6 +106,7 @@ def custody(answer: pb.VerifyCustodyResponse, host_id: str) -> dict[str, Any]:
                 "events": chain.event_count,
                 "signed": chain.signed_count,
                 "headersOnly": chain.header_only_count,
+                "droppedThrough": chain.dropped_through,
                 "headHash": chain.head_hash,
                 "faults": [
                     {"batch": f.batch_number, "kind": f.kind, "detail": show(f.detail)}

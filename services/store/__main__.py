@@ -22,6 +22,7 @@ from services.store.exporting import Exporting
 from services.store.heads import Heads
 from services.store.incidents import IncidentQuestions
 from services.store.keeping import Keeper
+from services.store.old_headers import OldHeaders
 from services.store.old_incidents import OldIncidents
 from services.store.questions import Questions
 from services.store.receiving import Receiving
@@ -34,6 +35,7 @@ from services.store.repository.custody import Custody
 from services.store.repository.days import Days
 from services.store.repository.directives import Directives
 from services.store.repository.findings import Findings
+from services.store.repository.header_days import HeaderDays
 from services.store.repository.hosts import Hosts
 from services.store.repository.incidents import Incidents
 from services.store.repository.inserts import Inserts
@@ -74,6 +76,7 @@ async def serve(settings: Settings) -> None:
             kept = Kept(database)
             keeper = Keeper(incidents, kept, removals, settings.incident_bytes)
             eraser = Eraser(removals, hosts, keeper)
+            header_days = HeaderDays(database, days)
             appender = Appender(inserts, chains, hosts, findings, sessions, settings.group_batches)
             candidates = Candidates(database, days)
             search = Search(batches, candidates, hosts, sessions)
@@ -99,6 +102,7 @@ async def serve(settings: Settings) -> None:
                 eraser,
                 old_findings,
                 OldIncidents(incidents, kept, removals, eraser),
+                OldHeaders(header_days, chains, kept, removals, eraser),
                 sessions,
                 Leases(database),
             )
@@ -137,6 +141,7 @@ def _kept(settings: Settings) -> Keep:
         settings.activities_days,
         settings.alerts_days,
         settings.incident_days,
+        settings.headers_days,
         settings.host_bytes,
     )
 

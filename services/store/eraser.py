@@ -63,6 +63,11 @@ class Eraser:
         await self._hosts.say_removed(gaps)
         return batches, events, kept
 
+    async def say_again(self, day: str) -> None:
+        """Note the gaps of one day again: what was kept until now is missing from now on."""
+        for mark in await self._removals.of_day(day):
+            await self.say(day, mark)
+
 
 def _gap(day: str, removal: Removal, found: Sum) -> FoundGap:
     detail = f"{found.batches} batches of {day.removeprefix(PREFIX)} were removed: {removal.reason}"

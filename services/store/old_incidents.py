@@ -3,7 +3,6 @@
 import structlog
 
 from services.store.domain import removals as domain
-from services.store.domain.removals import AUTHORITY
 from services.store.eraser import Eraser
 from services.store.repository.incidents import Incidents
 from services.store.repository.kept import Kept
@@ -28,14 +27,8 @@ class OldIncidents:
         before = domain.cutoff(now_ns, days)
         while ids := await self._incidents.ended(domain.nanoseconds(before), AT_ONCE):
             for day in await self._kept.release(ids):
-                await self._tell(day)
+                await self._eraser.say_again(day)
             await self._kept.clear()
             await self._incidents.remove(ids)
             await self._removals.note_findings("incident", before, len(ids), days)
             log.info("incidents dropped", count=len(ids))
-
-    async def _tell(self, day: str) -> None:
-        """Say the gaps of a day again: what was kept until now is missing from now on."""
-        for mark in await self._removals.of_day(day):
-            if mark.why != AUTHORITY:
-                await self._eraser.say(day, mark)

@@ -172,6 +172,7 @@ class Questions:
                 expected=expected.pop(chain["c"], {}),
                 signing_key=bytes(chain["key"]) if chain.get("key") else None,
                 whole="$gte" not in span,
+                gone=chain.get("gone", 0),
             )
             async for stored in self._batches.chain(
                 asked.host_id,

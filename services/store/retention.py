@@ -14,6 +14,7 @@ from evidence.removals import Removal
 from services.store.domain import removals as domain
 from services.store.domain.places import BODIES, PREFIX, bodies_of
 from services.store.eraser import Eraser
+from services.store.old_headers import OldHeaders
 from services.store.old_incidents import OldIncidents
 from services.store.repository.leases import Leases
 from services.store.repository.removals import OldFindings, Removals
@@ -33,6 +34,7 @@ class Keep:
     activities_days: int = 0
     alerts_days: int = 0
     incident_days: int = 0
+    headers_days: int = 0
     host_bytes: int = 0
 
 
@@ -46,11 +48,12 @@ class Retention:
         eraser: Eraser,
         findings: OldFindings,
         incidents: OldIncidents,
+        headers: OldHeaders,
         sessions: Sessions,
         leases: Leases,
     ) -> None:
         """Keep what `keep` says."""
-        self._incidents = incidents
+        self._incidents, self._headers = incidents, headers
         self._keep, self._removals, self._eraser = keep, removals, eraser
         self._findings, self._sessions, self._leases = findings, sessions, leases
 
@@ -94,6 +97,11 @@ class Retention:
             await self._drop_days(now_ns)
         if self._keep.host_bytes:
             await self._enforce_quota(now_ns)
+        await self._drop_found(now_ns)
+        if self._keep.headers_days:
+            await self._headers.remove(now_ns, self._keep.headers_days)
+
+    async def _drop_found(self, now_ns: int) -> None:
         for kind, days in (
             ("activity", self._keep.activities_days),
             ("alert", self._keep.alerts_days),

@@ -41,6 +41,12 @@ class Settings(MongoSettings):
         ge=0,
         description="whole days (UTC) that alerts are kept since they last happened; 0: keep",
     )
+    headers_days: int = Field(
+        default=0,
+        ge=0,
+        description="whole days (UTC) that headers are kept since they were sealed and received, "
+        "not fewer than evidence_days: then chains begin later (docs/custody.md); 0: for ever",
+    )
     incident_days: int = Field(
         default=0,
         ge=0,
@@ -80,12 +86,17 @@ class Settings(MongoSettings):
     )
 
     @model_validator(mode="after")
-    def _incidents_outlive_evidence(self) -> Self:
-        """What is kept around incidents is kept for longer than the rest.
+    def _some_outlive_bodies(self) -> Self:
+        """Incidents, what is kept around them, and headers stay for longer than bodies.
 
         Raises:
             ValueError: it would not be.
         """
         if 0 < self.incident_days < self.evidence_days:
             raise ValueError("incident_days must not be fewer than evidence_days; 0 keeps for ever")
+        if self.headers_days and not 0 < self.evidence_days <= self.headers_days:
+            raise ValueError(
+                "headers_days must not be fewer than evidence_days, which must be set: headers "
+                "outlive bodies; 0 keeps them for ever"
+            )
         return self

@@ -158,6 +158,7 @@ def chain_report(chain_id: str, check: ChainCheck) -> pb.VerifyCustodyResponse.C
         event_count=check.event_count,
         signed_count=check.signed_count,
         header_only_count=check.header_only_count,
+        dropped_through=check.gone,
         head_hash=check.head_hash.hex(),
         faults=[
             response.Fault(batch_number=f.number, kind=f.kind, detail=f.detail)

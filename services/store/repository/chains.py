@@ -1,7 +1,8 @@
 """Chains: how far each is settled, what its last batches hash to, what is odd about it.
 
 A document: _id host/chain; h, c the same apart; first, last stored number; settled; recent hashes;
-counted, batches, events: totals up to the number `counted`; flags; key that signs it.
+counted, batches, events: totals up to the number `counted`; flags; key that signs it; gone: numbers
+up to here may be missing, headers too, because retention dropped a day they were on.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -69,6 +70,14 @@ class Chains:
             ],
             ordered=False,
         )
+
+    async def note_dropped(self, highest: Mapping[str, int]) -> None:
+        """Note that headers of chains (by key) are about to go, up to a number each."""
+        changes = [
+            UpdateOne({"_id": key}, {"$max": {"gone": number}}) for key, number in highest.items()
+        ]
+        if changes:
+            await self._chains.bulk_write(changes, ordered=False)
 
     async def signing_key(self, host_id: str, chain: str) -> bytes:
         """Return the public key that signs a chain (hex); b"" when none is known."""

@@ -50,7 +50,8 @@ class Custody:
     async def stretches(self) -> AsyncIterator[Stretch]:
         """Yield the chains that grew since they were walked."""
         look = {"from": "walks", "localField": "_id", "foreignField": "_id", "as": "walk"}
-        walked = {"$ifNull": [{"$first": "$walk.n"}, 0]}
+        # Max takes no notice of what is not there.
+        walked = {"$max": [{"$first": "$walk.n"}, "$gone", 0]}
         steps: list[Row] = [
             {"$match": {"last": {"$gt": 0}}},
             {"$lookup": look},
@@ -65,6 +66,8 @@ class Custody:
             else:
                 first = min(recent, default=row["last"])
                 place = Walked(first - 1)
+            if row.get("gone", 0) > place.number:
+                place = Walked(row["gone"])
             yield Stretch(
                 row["_id"],
                 row["h"],

@@ -1,5 +1,6 @@
 """The collections of a day: made when its first batch comes, indexed, spread over shards."""
 
+import time
 from typing import Any
 
 import structlog
@@ -11,6 +12,8 @@ from services.store.repository.sharding import BY_HOST, BY_ID, Sharding
 
 log = structlog.get_logger()
 EXISTS = 48
+READY_S = 3600.0
+"""How long a collection is taken to be as it was made."""
 WELL_PACKED = {"wiredTiger": {"configString": "block_compressor=zstd"}}
 """Headers of quiet hosts take a third less than with snappy, for 3 µs of MongoDB's time each."""
 
@@ -26,19 +29,20 @@ class DayCollections:
     def __init__(self, database: "Database[Any]") -> None:
         """Use `database`."""
         self._database = database
-        self._ready: set[str] = set()
+        self._ready: dict[str, float] = {}
         self._sharding = Sharding(database)
 
     async def headers(self, name: str) -> Any:
         """Return the collection of headers `name`; it and that of the bodies are ready."""
         collection = self._database[name]
-        if name not in self._ready:
+        # Anew now and then: retention may have dropped it since, if nothing came meanwhile.
+        if time.monotonic() - self._ready.get(name, -READY_S) >= READY_S:
             await self._make(name)
             await self._make(bodies_of(name))
             await self._sharding.spread(name, BY_HOST)
             await self._sharding.spread(bodies_of(name), BY_ID)
             await collection.create_indexes(list(INDEXES.values()))
-            self._ready.add(name)
+            self._ready[name] = time.monotonic()
         return collection
 
     async def _make(self, name: str) -> None:

@@ -7,7 +7,7 @@ from chassis import clock
 from chassis.mongo import BulkWriteError, Database
 from delivery.checks import Checked
 from services.store.domain.chain import Place
-from services.store.domain.places import batch_key, bodies_of, fork_key
+from services.store.domain.places import batch_key, bodies_of, chain_key, fork_key
 from services.store.repository import bodies
 from services.store.repository.day_collections import DayCollections, names_of_days
 from services.store.repository.days import Days
@@ -23,7 +23,7 @@ class Inserts:
     def __init__(self, database: "Database[Any]", days: Days) -> None:
         """Use `database`; tell `days` what they cover."""
         self._database, self._days = database, days
-        self._collections = DayCollections(database)
+        self._collections, self._chains = DayCollections(database), database["chains"]
 
     async def append(self, group: Sequence[Place]) -> list[str]:
         """Insert a group; return for each batch NEW, AGAIN or FORK.
@@ -52,11 +52,8 @@ class Inserts:
             try:
                 await collection.insert_many(documents, ordered=False)
             except BulkWriteError as error:
+                only_duplicates(error)
                 errors = error.details["writeErrors"]
-                if any(e["code"] != DUPLICATE for e in errors) or error.details.get(
-                    "writeConcernErrors"
-                ):
-                    raise
                 keys = [documents[e["index"]]["_id"] for e in errors]
                 there = await _headers(collection, keys)
                 for error_ in errors:
@@ -80,24 +77,32 @@ class Inserts:
                 there |= await _headers(self._database[name], asked)
                 if len(there) == len(set(asked)):
                     break
+        gone = await self._dropped([one for one in group if one.may_be_there])
         outcomes = []
         for one in group:
             if one.hash_there is not None:
                 outcomes.append(AGAIN if one.hash_there == one.checked.hash else FORK)
             elif batch_key(*one.checked.key) in there:
                 outcomes.append(_compared(there, one.checked))
+            elif one.checked.header.batch_number <= gone.get(_chain(one.checked), 0):
+                outcomes.append(AGAIN)  # settled so long ago that its header is gone
             else:
                 outcomes.append(NEW)
         return outcomes
+
+    async def _dropped(self, places: Sequence[Place]) -> dict[str, int]:
+        """Return chain -> number up to which retention dropped headers, where it did."""
+        keys = {_chain(one.checked) for one in places if one.hash_there is None}
+        if not keys:
+            return {}
+        rows = self._chains.find({"_id": {"$in": list(keys)}, "gone": {"$gt": 0}}, {"gone": True})
+        return {row["_id"]: row["gone"] async for row in rows}
 
     async def _keep_bodies(self, name: str, documents: Sequence[dict[str, Any]]) -> None:
         try:
             await self._database[bodies_of(name)].insert_many(documents, ordered=False)
         except BulkWriteError as error:
-            if any(
-                e["code"] != DUPLICATE for e in error.details["writeErrors"]
-            ) or error.details.get("writeConcernErrors"):
-                raise
+            only_duplicates(error)
 
     async def _keep_fork(self, checked: Checked, received_ns: int) -> None:
         document = document_of(checked, received_ns)
@@ -110,6 +115,21 @@ class Inserts:
         key = {"_id": document.pop("_id"), "h": document.pop("h")}
         await self._keep_bodies(name, [bodies.document_of(key["_id"], checked)])
         await collection.update_one(key, {"$setOnInsert": document}, upsert=True)
+
+
+def only_duplicates(error: BulkWriteError) -> None:
+    """Let pass that documents were there already.
+
+    Raises:
+        BulkWriteError: something else is wrong, too.
+    """
+    errors = error.details["writeErrors"]
+    if any(e["code"] != DUPLICATE for e in errors) or error.details.get("writeConcernErrors"):
+        raise error
+
+
+def _chain(checked: Checked) -> str:
+    return chain_key(checked.header.host_id, checked.header.chain_id)
 
 
 async def _headers(collection: Any, keys: Sequence[str]) -> dict[str, bytes]:

@@ -162,10 +162,11 @@ class Kept:
             await self._kept.update_many(among, {"$unset": {"copied": True}})
         await self._kept.delete_many({"i": [], "o": []})
 
-    async def drop(self, day: str) -> None:
-        """Remove all copies of a day."""
+    async def drop(self, day: str) -> bool:
+        """Remove all copies of a day; whether there were any."""
         keys = [row["_id"] async for row in self._kept.find({"day": day}, {"_id": True})]
         await self.remove(keys)
+        return bool(keys)
 
 
 def marked(row: Mapping[str, Any], day: str) -> Batch:

@@ -89,6 +89,17 @@ class Removals:
             upsert=True,
         )
 
+    async def note_headers(self, day: str, days: int, *, done: bool) -> None:
+        """Note that the headers of a day go, or are gone."""
+        mark = {
+            "why": "retention",
+            "when": dt.datetime.now(dt.UTC),
+            "who": "store",
+            "reason": f"headers are kept for {days} days",
+            "done": done,
+        }
+        await self._marks.update_one({"_id": f"headers/{day}"}, {"$set": mark}, upsert=True)
+
     async def find(self, removal_id: str) -> tuple[Removal, bool] | None:
         """Return a mark and whether it is done."""
         row = await self._marks.find_one({"_id": removal_id})

@@ -135,6 +135,15 @@ async def test_a_restored_backup_is_the_same_and_proves_the_same(
         await create(mongo_client, folder, None, silent)
 
 
+async def test_a_backup_of_chains_that_begin_later_has_no_holes(source, mongo_client, tmp_path):
+    old = retention(source.database, evidence_days=2, headers_days=2)
+    await old.once(T0 + 5 * DAY_NS)
+    folder = tmp_path / "backup"
+    await create(mongo_client, folder, None, silent)
+    report = verify(folder)
+    assert (report.faults, report.batches, report.holes) == ([], 9, 0)
+
+
 async def test_a_backup_is_whole_while_batches_arrive(source, mongo_client, tmp_path, tls):
     host = "3" * 32
     chain = a_chain([None] * 600, host_id=host)

@@ -14,8 +14,12 @@ from nightherd.store.v1 import store_service_pb2 as api
 from services.store.domain.removals import RETENTION, of_day
 from services.store.eraser import Eraser
 from services.store.keeping import Keeper
+from services.store.old_headers import OldHeaders
 from services.store.old_incidents import OldIncidents
+from services.store.repository.chains import Chains
+from services.store.repository.days import Days
 from services.store.repository.findings import Findings
+from services.store.repository.header_days import HeaderDays
 from services.store.repository.hosts import Hosts
 from services.store.repository.incidents import Incidents
 from services.store.repository.kept import Kept
@@ -41,6 +45,7 @@ def retention(database, most_bytes=1 << 20, **keep):
         eraser,
         OldFindings(database),
         OldIncidents(incidents, kept, removals, eraser),
+        OldHeaders(HeaderDays(database, Days(database)), Chains(database), kept, removals, eraser),
         Sessions(database),
         Leases(database),
     )
