@@ -89,12 +89,19 @@ def signing_key(certificate_pem: bytes) -> Ed25519PublicKey:
 
 
 def documents(database: Any) -> Iterator[dict[str, Any]]:
-    """Every stored batch with its body as "b", in no order."""
+    """Every stored batch with what is in its body as "p", in no order."""
     for name in database.list_collection_names():
         if name.startswith("batches"):
-            bodies = {row["_id"]: row["b"] for row in database[f"bodies{name[7:]}"].find()}
+            bodies = {row["_id"]: _content(row) for row in database[f"bodies{name[7:]}"].find()}
             for document in database[name].find():
-                yield document | {"b": bodies[document["_id"]]}
+                yield document | {"p": bodies[document["_id"]]}
+
+
+def _content(row: dict[str, Any]) -> bytes:
+    """What is in a body: small ones lie plain, others as the frame in which they came."""
+    if "p" in row:
+        return bytes(row["p"])
+    return zstandard.ZstdDecompressor().decompress(bytes(row["b"]), max_output_size=4 << 20)
 
 
 def verify(database: Any, keys: dict[str, Ed25519PublicKey]) -> list[Chain]:
@@ -122,7 +129,7 @@ def _verify_chain(
         digest = hashlib.sha256(header_bytes).digest()
         if document["_id"] == f"{key_here}/{digest.hex()}":  # another version, kept beside it
             chain.forks += 1
-            _verify_body(chain, f"{where} (fork)", header, bytes(document["b"]))
+            _verify_body(chain, f"{where} (fork)", header, document["p"])
             continue
         if document["_id"] != key_here:
             chain.faults.append(f"{where}: lies under {document['_id']}")
@@ -136,7 +143,7 @@ def _verify_chain(
             chain.faults.append(f"{where}: names another batch before it")
         if number == 1 and one(header, 4, b""):
             chain.faults.append(f"{where}: names a batch before the first")
-        chain.events += _verify_body(chain, where, header, bytes(document["b"]))
+        chain.events += _verify_body(chain, where, header, document["p"])
         sealed = time_ns(one(header, 8, b""))
         signed_at = sealed if signed_at is None else signed_at
         if document["g"]:
@@ -150,8 +157,7 @@ def _verify_chain(
     return chain
 
 
-def _verify_body(chain: Chain, where: str, header: dict[int, list[Any]], body: bytes) -> int:
-    raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=4 << 20)
+def _verify_body(chain: Chain, where: str, header: dict[int, list[Any]], raw: bytes) -> int:
     events = len(wire(raw).get(2, []))
     if hashlib.sha256(raw).digest() != one(header, 5, b""):
         chain.faults.append(f"{where}: its body has another hash")
