@@ -222,6 +222,7 @@ class Care:
             self._wanted = wanted
             why = [] if wanted == own else ["The backend asked for this level."]
             self.switch(wanted, why)
+            self._pipeline.source_failed.set()  # it is tested at once
 
 
 def _can_be_watched(path: bytes) -> bool:

@@ -139,6 +139,9 @@ class Appender:
         except Exception as error:
             if len(group) > 1:
                 for waiting in group:
+                    # What is remembered may be ahead of what was noted.
+                    header = waiting.checked.header
+                    self.forget(header.host_id, [header.chain_id])
                     await self._try([waiting])
                 return
             log.exception("batch not stored", host=group[0].checked.header.host_id)

@@ -4,7 +4,7 @@ import structlog
 
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store import naming
-from services.store.repository.directives import MOST, Directives
+from services.store.repository.directives import Directives
 from services.store.repository.filters import QueryError
 from services.store.repository.hosts import Hosts
 
@@ -40,7 +40,7 @@ class Directing:
         if whom == "host_id" and not await self._hosts.known([record.host_id]):
             raise naming.unknown(record.host_id)
         if not await self._directives.set(record):
-            raise QueryError(f"{MOST} hosts and herds are asked already; ask a herd at once")
+            raise QueryError("too much is asked already: ask herds, and name folders")
         log.info("directive", whom=getattr(record, whom), by=record.entered_by, paths=len(paths))
         return pb.SetDirectiveResponse()
 

@@ -39,6 +39,11 @@ def of_day(day: str, cutoff_ns: int, days: int) -> Removal:
     return Removal(f"{RETENTION}/{day}", RETENTION, cutoff_ns, day=day, reason=reason)
 
 
+def of_headers(day: str) -> str:
+    """Return the id of the mark for a day of which the headers go."""
+    return f"headers/{day}"
+
+
 def of_quota(host_id: str, day: str, sealed_to_ns: int, now_ns: int, quota: int) -> Removal:
     """Return the mark for the oldest bodies of a host that keeps too much."""
     return Removal(

@@ -1,9 +1,10 @@
 """Directives: what is asked of hosts and herds.
 
 A document: _id "host/ID" or "herd/NAME"; paths; level (a number of the contract, 0: the agent's own
-setting); by, at: who asked and when.
+setting); by, at: who asked and when; size in bytes.
 """
 
+import asyncio
 import datetime as dt
 import time
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from nightherd.store.v1 import store_service_pb2 as pb
 
 FRESH_S = 5.0
 """How old the copy may be from which streams are answered; every agent asks all the time."""
-MOST = 10_000
-"""Hosts and herds that can be asked at once: all of it is kept in memory."""
+MOST_BYTES = 4 << 20
+"""Of all that is asked: it is kept in memory, and told in one answer."""
+DOCUMENT_BYTES = 64
+"""What a document costs beside what is in it."""
 
 
 class Directives:
@@ -28,13 +31,16 @@ class Directives:
         self._directives = database["directives"]
         self._known: Mapping[str, delivery.Directive] = {}
         self._read_s = -FRESH_S
+        self._reading = asyncio.Lock()
 
     async def of(self, host_id: str, herd: str) -> delivery.Directive:
         """Return what a host is asked: paths of its herd and its own; its own level first."""
-        if time.monotonic() - self._read_s > FRESH_S:
-            rows = [row async for row in self._directives.find()]
-            self._known = {row["_id"]: _directive(row) for row in rows}
-            self._read_s = time.monotonic()
+        async with self._reading:  # a thousand agents that connect at once read it once
+            if time.monotonic() - self._read_s > FRESH_S:
+                began_s = time.monotonic()
+                rows = [row async for row in self._directives.find()]
+                self._known = {row["_id"]: _directive(row) for row in rows}
+                self._read_s = began_s
         own, common = (self._known.get(key) for key in (f"host/{host_id}", f"herd/{herd}"))
         own, common = own or delivery.Directive(), common or delivery.Directive()
         return delivery.Directive(
@@ -43,18 +49,29 @@ class Directives:
         )
 
     async def set(self, record: pb.DirectiveRecord) -> bool:
-        """Ask it, or no more; False when too many are asked already."""
-        key = _key(record)
-        self._read_s = -FRESH_S
+        """Ask it, or no more; False when too much is asked already."""
+        key, size = _key(record), record.ByteSize() + DOCUMENT_BYTES
         if not record.directive.ListFields():
             await self._directives.delete_one({"_id": key})
-            return True
-        others = await self._directives.count_documents({"_id": {"$ne": key}}, limit=MOST)
-        if others >= MOST:
+        elif await self._size_beside(key) + size > MOST_BYTES:
             return False
+        else:
+            await self._replace(key, record, size)
+        self._read_s = -FRESH_S
+        return True
+
+    async def _size_beside(self, key: str) -> int:
+        steps: list[dict[str, Any]] = [
+            {"$match": {"_id": {"$ne": key}}},
+            {"$group": {"_id": None, "size": {"$sum": "$size"}}},
+        ]
+        return sum([row["size"] async for row in self._directives.aggregate(steps)])
+
+    async def _replace(self, key: str, record: pb.DirectiveRecord, size: int) -> None:
         await self._directives.replace_one(
             {"_id": key},
             {
+                "size": size,
                 "paths": list(record.directive.watch_paths),
                 "level": record.directive.level,
                 "by": record.entered_by,
@@ -62,7 +79,6 @@ class Directives:
             },
             upsert=True,
         )
-        return True
 
     async def all(self) -> list[pb.DirectiveRecord]:
         """Return everything that is asked, herds first."""

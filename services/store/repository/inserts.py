@@ -1,6 +1,6 @@
 """Batches that come: inserted in groups, once, whatever comes again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chassis import clock
@@ -8,6 +8,7 @@ from chassis.mongo import BulkWriteError, Database
 from delivery.checks import Checked
 from services.store.domain.chain import Place
 from services.store.domain.places import batch_key, bodies_of, chain_key, fork_key
+from services.store.domain.removals import of_headers
 from services.store.repository import bodies
 from services.store.repository.day_collections import DayCollections, names_of_days
 from services.store.repository.days import Days
@@ -42,7 +43,7 @@ class Inserts:
             documents = [document_of(group[place].checked, received_ns) for place in places]
             await self._days.widen([bounds_of(name, documents)])
             # Bodies first: where a header is, its body was. One without a header is no harm.
-            await self._keep_bodies(
+            kept = await self._keep_bodies(
                 name,
                 [
                     bodies.document_of(document["_id"], group[place].checked)
@@ -59,6 +60,12 @@ class Inserts:
                 for error_ in errors:
                     place = places[error_["index"]]
                     outcomes[place] = _compared(there, group[place].checked)
+                forks = [
+                    key
+                    for key, error_ in zip(keys, errors, strict=True)
+                    if outcomes[places[error_["index"]]] == FORK
+                ]
+                await self._take_back(name, kept & set(keys), forks)
         for place, outcome in enumerate(outcomes):
             if outcome == FORK:
                 await self._keep_fork(group[place].checked, received_ns)
@@ -77,32 +84,62 @@ class Inserts:
                 there |= await _headers(self._database[name], asked)
                 if len(there) == len(set(asked)):
                     break
-        gone = await self._dropped([one for one in group if one.may_be_there])
+        settled = await self._dropped([one for one in group if one.may_be_there])
         outcomes = []
         for one in group:
             if one.hash_there is not None:
                 outcomes.append(AGAIN if one.hash_there == one.checked.hash else FORK)
             elif batch_key(*one.checked.key) in there:
                 outcomes.append(_compared(there, one.checked))
-            elif one.checked.header.batch_number <= gone.get(_chain(one.checked), 0):
-                outcomes.append(AGAIN)  # settled so long ago that its header is gone
+            elif (dropped := settled.get(batch_key(*one.checked.key))) is not None:
+                # Settled so long ago that its header is gone; or sealed later, under its number.
+                outcomes.append(AGAIN if dropped else FORK)
             else:
                 outcomes.append(NEW)
         return outcomes
 
-    async def _dropped(self, places: Sequence[Place]) -> dict[str, int]:
-        """Return chain -> number up to which retention dropped headers, where it did."""
-        keys = {_chain(one.checked) for one in places if one.hash_there is None}
-        if not keys:
-            return {}
-        rows = self._chains.find({"_id": {"$in": list(keys)}, "gone": {"$gt": 0}}, {"gone": True})
-        return {row["_id"]: row["gone"] async for row in rows}
+    async def _dropped(self, places: Sequence[Place]) -> dict[str, bool]:
+        """Tell which numbers are of batches whose headers retention dropped.
 
-    async def _keep_bodies(self, name: str, documents: Sequence[dict[str, Any]]) -> None:
+        Returns batch -> whether it is of a day of which retention dropped the headers itself.
+        """
+        asked = [one.checked for one in places if one.hash_there is None]
+        if not asked:
+            return {}
+        keys = list({_chain(checked) for checked in asked})
+        rows = self._chains.find({"_id": {"$in": keys}, "gone": {"$gt": 0}}, {"gone": True})
+        gone = {row["_id"]: row["gone"] async for row in rows}
+        old = [one for one in asked if one.header.batch_number <= gone.get(_chain(one), 0)]
+        if not old:
+            return {}
+        marks = {of_headers(day_of(checked)) for checked in old}
+        found = self._database["removals"].find({"_id": {"$in": list(marks)}}, {"_id": True})
+        there = {row["_id"] async for row in found}
+        return {batch_key(*one.key): of_headers(day_of(one)) in there for one in old}
+
+    async def _keep_bodies(self, name: str, documents: Sequence[dict[str, Any]]) -> set[str]:
+        """Insert bodies; return the ids of those that were not there."""
+        kept = {document["_id"] for document in documents}
         try:
             await self._database[bodies_of(name)].insert_many(documents, ordered=False)
         except BulkWriteError as error:
             only_duplicates(error)
+            kept -= {documents[each["index"]]["_id"] for each in error.details["writeErrors"]}
+        return kept
+
+    async def _take_back(self, name: str, kept: Iterable[str], forks: Iterable[str]) -> None:
+        """Remove bodies inserted just now of headers that were there.
+
+        Those whose body had been removed, and those that are another batch's. Where neither is so,
+        another replica inserts the same batch at this moment, and relies on the body.
+        """
+        again = list(kept)
+        if not again:
+            return
+        removed = self._database[name].find({"_id": {"$in": again}, "z": 0}, {"_id": True})
+        wrong = {row["_id"] async for row in removed} | (set(forks) & set(again))
+        if wrong:
+            await self._database[bodies_of(name)].delete_many({"_id": {"$in": sorted(wrong)}})
 
     async def _keep_fork(self, checked: Checked, received_ns: int) -> None:
         document = document_of(checked, received_ns)

@@ -11,7 +11,7 @@ from typing import Any
 from chassis.mongo import ASCENDING, Database, IndexModel, ReturnDocument
 from evidence.removals import CONDITIONS, Removal, of_document
 from services.store.domain.places import BODIES, PREFIX, bodies_of
-from services.store.domain.removals import AUTHORITY, Extent, Sum
+from services.store.domain.removals import AUTHORITY, Extent, Sum, of_headers
 from services.store.repository.days import Days
 from services.store.repository.kept import Kept
 
@@ -98,7 +98,7 @@ class Removals:
             "reason": f"headers are kept for {days} days",
             "done": done,
         }
-        await self._marks.update_one({"_id": f"headers/{day}"}, {"$set": mark}, upsert=True)
+        await self._marks.update_one({"_id": of_headers(day)}, {"$set": mark}, upsert=True)
 
     async def find(self, removal_id: str) -> tuple[Removal, bool] | None:
         """Return a mark and whether it is done."""

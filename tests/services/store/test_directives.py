@@ -89,3 +89,14 @@ async def test_nobody_is_asked_who_is_not_there(store):
     with pytest.raises(grpc.aio.AioRpcError, match="no host") as error:
         await ask(store, b"/srv", host_id="f" * 32)
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_more_than_can_be_told_in_one_answer_is_refused(store):
+    paths = [b"/%03d/" % number + b"x" * 4000 for number in range(200)]
+    for herd in range(5):
+        await ask(store, *paths, herd=f"herd-{herd}")
+    with pytest.raises(grpc.aio.AioRpcError, match="too much") as error:
+        await ask(store, *paths, herd="one-more")
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    await ask(store, *paths[:100], herd="herd-0")  # less than before
+    assert len((await store.stub.ListDirectives(pb.ListDirectivesRequest())).records) == 5

@@ -82,6 +82,18 @@ async def test_what_is_sent_again_is_acknowledged_and_not_stored(store, tls, cha
     assert (await custody(store)).intact
 
 
+async def test_a_batch_sealed_later_under_a_number_that_went_is_kept_as_a_fork(store, tls, chain):
+    await store.database["chains"].update_many({}, {"$unset": {"recent": True}})
+    body = a_body((an_image("/usr/bin/back"), an_event()))
+    now = sealed_batch(body, 2, sealed_ns=T0 + 9 * DAY_NS)
+    assert not (await deliver(store.address, tls.host(), [now], HOST)).rejections
+    kept = [row["f"] for day in await days_of(store) async for row in store.database[day].find()]
+    assert ["unsigned", "fork"] in kept
+    assert await store.database["alerts"].count_documents({}) == 1
+    faults = (await custody(store)).chains[0].faults
+    assert [(f.batch_number, f.kind) for f in faults] == [(2, "fork")]
+
+
 async def test_what_is_missing_behind_the_days_that_went_is_a_fault(store, chain):
     days = await days_of(store)
     await store.database[days[0]].delete_many({"n": 7})
