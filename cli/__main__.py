@@ -1,5 +1,9 @@
 """`nightherd`: runs things on this machine and asks the gateway."""
 
+import os
+import sys
+from typing import Any
+
 import click
 
 from cli.commands import backups, events, evidence, findings, hosts, machine
@@ -15,7 +19,25 @@ COMMANDS = (
 )
 
 
+class Commands(click.Group):
+    """Commands of which the output may find no room."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """See click.Group; what the system refuses is told in one line."""
+        try:
+            try:
+                return super().main(*args, **extra)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            print(f"nightherd: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+            # What is still waiting must not be tried again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+
 @click.group(
+    cls=Commands,
     commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -7,6 +7,7 @@ which says how long its rows are: so whatever broke off, both can be cut to what
 import contextlib
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Self
@@ -68,7 +69,9 @@ class Parts:
         """
         if not self.out.parent.is_dir():
             raise BrokenPartError(f"there is no folder {self.out.parent}: make it, then try again")
-        there = [path for path in (self.out, self.proof_file) if path.exists()]
+        there = [path for path in (self.out, self.proof_file) if os.path.lexists(path)]
+        if odd := [path for path in there if path.is_symlink() or not path.is_file()]:
+            raise BrokenPartError(f"{odd[0]} is no regular file, and is not replaced: name another")
         if there and not self._force:
             raise BrokenPartError(f"{there[0]} is there already: --force writes over it")
         again = self._asked_part.exists()

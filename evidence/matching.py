@@ -11,6 +11,7 @@ from chassis import clock
 from chassis.text import show
 from evidence import words
 from evidence.terms import MOST_TERM_BYTES
+from evidence.users import effective_of, user_of
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 
@@ -193,10 +194,10 @@ def command_line(image: events.Image) -> str:
 def _actor_tests(asked: pb.EventFilter) -> Iterator[ActorTest]:
     if asked.users:
         users = frozenset(asked.users)
-        yield lambda image: (image.login_user or image.user) in users
+        yield lambda image: user_of(image) in users
     if asked.effective_users:
         effective = frozenset(asked.effective_users)
-        yield lambda image: image.user in effective
+        yield lambda image: effective_of(image) in effective
     if asked.executables:
         programs = frozenset(asked.executables)
         yield (

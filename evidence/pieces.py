@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chassis.text import show
+from evidence.users import effective_of, person_of
 from nightherd.event.v1 import event_pb2 as events
 
 Pieces = dict[str, str]
@@ -49,10 +50,11 @@ def actor(image: events.Image | None) -> Pieces:
     """Return what is said about who did it."""
     if image is None:
         return {"who": "Somebody", "program": "a program", "command": "a program"}
-    person = image.login_user
-    rights = f" (as {show(image.user)})" if person and image.user not in ("", person) else ""
+    person, user = person_of(image), effective_of(image)
+    rights = f" (as {show(user)})" if person and user not in ("", person) else ""
+    called = show(person) if image.login_user else f"User {person}"
     return {
-        "who": show(person) + rights if person else who(image.user, image.service),
+        "who": called + rights if person else who(image.user, image.service),
         "program": program(image.script or image.executable),
         "command": command(b" ".join(image.arguments) or image.executable),
     }

@@ -12,6 +12,7 @@ from chassis.text import show
 from evidence import naming
 from evidence.kinds import Row, event_fields, moment
 from evidence.lineage import Lineage
+from evidence.users import effective_of, user_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
@@ -168,8 +169,8 @@ def process_fields(image: events.Image) -> Row:
 def image_fields(image: events.Image) -> Row:
     """Return what many images share, but for what stands above them."""
     row = {
-        "user": show(image.login_user or image.user),
-        "effectiveUser": show(image.user),
+        "user": show(user_of(image)),
+        "effectiveUser": show(effective_of(image)),
         "userID": image.user_id,
         "effectiveUserID": image.effective_user_id,
         "loginUserID": image.login_user_id if image.HasField("login_user_id") else None,

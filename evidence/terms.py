@@ -1,10 +1,12 @@
 """The index of a batch: its terms with how many events each has, and counts a minute and kind."""
 
 from chassis.text import show
+from evidence.users import effective_of, person_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
-VERSION = 2
+VERSION = 3
+"""3: users without names are there by number."""
 MOST_TERMS = 512
 MOST_TERM_BYTES = 128
 
@@ -26,8 +28,8 @@ class Terms:
     def actor(image: events.Image) -> Actor:
         """Return what of `image` becomes terms; hand it to `event`."""
         session = image.session_id if image.HasField("session_id") else -1
-        user, login_user = image.user, image.login_user
-        return (user, login_user, image.service, image.executable, image.script, session)
+        user, person = effective_of(image), person_of(image)
+        return (user, person, image.service, image.executable, image.script, session)
 
     def event(self, event: events.Event, kind: str, second: int, actor: Actor | None) -> None:
         """Note an event of `kind` that `actor` caused at a second since 1970."""

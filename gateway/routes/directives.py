@@ -80,7 +80,7 @@ async def set_directive(
         raise ProblemError(400, "Name either a host or a herd")
     if "\0" in wanted.host + wanted.herd:
         raise ProblemError(400, "NUL is in no name")
-    paths = [_path(path) for path in wanted.watch_paths]
+    paths = list(dict.fromkeys(_path(path) for path in wanted.watch_paths))
     whom = f"host {wanted.host}" if wanted.host else f"herd {wanted.herd}"
     said = f"asked of {whom}: level {wanted.level}, paths {', '.join(wanted.watch_paths) or 'none'}"
     request.state.deed = ("settings", said)
@@ -102,8 +102,10 @@ def _path(text: str) -> bytes:
         path = text.encode()
     except UnicodeEncodeError:
         raise ProblemError(400, "A path is UTF-8") from None
-    if not path.startswith(b"/") or b"\0" in path or len(path) > _MOST_PATH_BYTES:
-        raise ProblemError(400, f"{show(text)[:100]} is no absolute path")
+    if len(path) > _MOST_PATH_BYTES:
+        raise ProblemError(400, f"A path has at most {_MOST_PATH_BYTES} bytes")
+    if not path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
+        raise ProblemError(400, f"{show(text)[:100]!r} is no absolute path without `..`")
     return path
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from chassis import clock
 from chassis.text import show
 from evidence.matching import Matcher, services_of, sessions_of
+from evidence.users import effective_of, user_of
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store.repository.batches import Batches
@@ -132,8 +133,8 @@ def _values(
             yield service, count
     elif image is not None:
         value = {
-            "user": image.login_user or image.user,
-            "effective_user": image.user,
+            "user": user_of(image),
+            "effective_user": effective_of(image),
             "executable": show(image.executable),
         }[facet]
         if value:

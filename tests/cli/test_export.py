@@ -1,10 +1,13 @@
-"""`nightherd verify FILE` as it is typed."""
+"""`nightherd verify FILE` as it is typed, and where an export may be written."""
 
 import json
+import os
 
+import pytest
 from click.testing import CliRunner
 
 from cli.__main__ import main
+from cli.parts import BrokenPartError, Parts
 
 
 def test_a_file_that_is_named_is_checked_without_a_gateway(tmp_path):
@@ -24,3 +27,16 @@ def test_a_file_that_is_named_is_checked_without_a_gateway(tmp_path):
     assert named.exit_code == 0
     file.write_bytes(b"{}\n")
     assert CliRunner().invoke(main, ["verify", str(file), "--proof", str(elsewhere)]).exit_code == 1
+
+
+def test_only_a_regular_file_is_written_over(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("kept")
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    for out in (link, pipe):
+        parts = Parts(out, "csv", {}, force=True)
+        with pytest.raises(BrokenPartError, match="no regular file"), parts:
+            pass
+    assert (target.read_text(), link.is_symlink(), pipe.is_fifo()) == ("kept", True, True)

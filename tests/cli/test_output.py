@@ -118,3 +118,16 @@ def test_nothing_that_runs_is_said(tmp_path):
     assert asked.returncode == 4
     assert "no password" in asked.stderr
     assert run("verify", "--spool", str(tmp_path)).returncode == 2
+
+
+def test_no_room_for_the_output_is_told_in_a_line():
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"nightherd: output: No space left on device\n"

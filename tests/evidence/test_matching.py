@@ -5,11 +5,14 @@ from hypothesis import given, settings
 
 from chassis import clock
 from evidence.matching import Matcher, command_line, term_groups
+from evidence.pieces import actor
+from evidence.rows import Batch, rows
 from evidence.terms import index_of
 from evidence.words import fold, literals
+from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
-from tests.builders import T0, a_person, an_event, an_image, changes
+from tests.builders import T0, a_body, a_person, an_event, an_image, changes
 from tests.evidence.strategies import bodies, filters
 
 MANY = settings(max_examples=600)
@@ -140,3 +143,12 @@ def test_what_cannot_be_together_is_in_no_batch():
     assert [group.terms for group in term_groups(taken)] == [("l:alice",), ("u:root",)]
     own = pb.EventFilter(users=["alice", "root"], effective_users=["root"])
     assert [group.terms for group in term_groups(own)] == [("w:alice", "w:root"), ("u:root",)]
+
+
+def test_a_user_without_a_name_is_found_by_number():
+    image = an_image(user="", login_user_id=1001)
+    body = a_body((image, an_event(exec=events.Exec())))
+    assert "w:1001" in index_of(body).terms
+    assert Matcher(pb.EventFilter(users=["1001"])).places(body) == [0]
+    assert next(rows(Batch("h/c/1", delivery.BatchHeader(), "", body), [0]))["user"] == "1001"
+    assert actor(body.images[0])["who"].startswith("User 1001")
