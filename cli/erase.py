@@ -33,7 +33,8 @@ def run_erase(home: Home, wanted: Mapping[str, str], *, dry_run: bool, yes: bool
         if not yes and not click.confirm("Erase this for good?", default=False, err=True):
             print("nightherd: nothing was erased", file=sys.stderr)
             return NOT_WANTED
-        gone = gateway.post(PATH, wanted)
+        # The host that was confirmed: its name may be another's by now.
+        gone = gateway.post(PATH, {**wanted, "host": going["hostID"]})
     except RestError as error:
         print(f"nightherd: {error}", file=sys.stderr)
         return REFUSED

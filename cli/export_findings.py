@@ -26,6 +26,8 @@ class Check:
     removed: int = 0
     recomputed: int = 0
     """Events whose rows were made again from the sealed body, and are the same."""
+    remade: int = 0
+    """Batches of which that is so."""
     all: bool = True
     """No filter but host and herd: every event of a batch was asked for."""
     whole: bool = False
@@ -68,9 +70,11 @@ def _shown(check: Check) -> list[str]:
         f"{links.signed:,} of {links.batches:,} batches are vouched for by a host's signature",
         f"{check.recomputed:,} events were made again from their sealed bodies, and are the same",
     ]
-    if check.all and not links.fault_count:
+    if links.fault_count or check.removed:
+        return shown
+    if check.all:
         shown.append("every event of each batch has a row")
-    elif check.recomputed and not links.fault_count:
+    elif check.remade and check.remade == links.batches:
         shown.append("of each batch that is here, every event that matches has a row")
     return shown
 

@@ -132,8 +132,13 @@ class _Reader:
         else:
             self.check.held += 1
         self.check.events += events
-        self.check.removed += bool(said.get("bodyRemoved"))
-        if "events" in said and events != header.event_count and self._all:
+        removed = bool(said.get("bodyRemoved"))
+        self.check.removed += removed
+        if removed and (events or body):
+            links.fault(name, "its body is said to be gone, and yet to be here")
+        elif not removed and "events" not in said:
+            links.fault(name, "its body could not be read when it was exported")
+        elif not removed and self._all and events != header.event_count:
             links.fault(name, f"{events} events were exported, {header.event_count} sealed")
         self._ids(name, taken.content, events, header.event_count)
         if body:
@@ -181,6 +186,7 @@ class _Reader:
             links.fault(name, f"{_first_other(made, taken)} not what the sealed events say")
         else:
             self.check.recomputed += count
+            self.check.remade += 1
 
     def end(self, said: dict[str, Any]) -> None:
         """Check the whole file."""

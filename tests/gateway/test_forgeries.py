@@ -114,7 +114,7 @@ def resealed(whole, lines):
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "batches": len(batches),
-        "events": sum(line["events"] for line in batches),
+        "events": sum(line.get("events", 0) for line in batches),
     }
     proof_of(whole).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -129,6 +129,42 @@ def test_a_forger_who_writes_the_proof_anew_is_found_by_the_seals(whole, capsys)
     whole.write_bytes(original)
     resealed(whole, said(whole))
     assert verify_export(whole, None, ()) == 0
+
+
+def emptied(whole, **said_instead):
+    """Take the rows of the second batch away, with what its proof line says of them."""
+    lines = said(whole)
+    batch = lines[2]["batch"].encode()
+    rows = whole.read_bytes().splitlines(keepends=True)
+    whole.write_bytes(b"".join(row for row in rows if batch not in row))
+    lines[2] = {k: v for k, v in lines[2].items() if k not in ("events", "body")}
+    lines[2] |= {"bytes": 0, **said_instead}
+    resealed(whole, lines)
+
+
+@pytest.mark.parametrize("proof", ["headers", "full"])
+@pytest.mark.parametrize("query", [{}, {"kind": ["file_change", "exec"]}])
+async def test_a_batch_without_rows_is_found_or_said_to_have_no_body(
+    api, host, home, tmp_path, capsys, proof, query
+):
+    complete = ("every event of each batch has a row", "every event that matches has a row")
+    out = tmp_path / "emptied"
+    for instead, status in (({}, 1), ({"events": 0}, 1), ({"bodyRemoved": True}, 0)):
+        if query and "events" in instead:
+            continue  # of a filtered export without the body, this may be true
+        out.unlink(missing_ok=True)
+        proof_of(out).unlink(missing_ok=True)
+        asked = {"host": [host], "proof": proof, **query}
+        assert await exported(home, api.port, "ndjson", out, **asked) == 0
+        emptied(out, **instead)
+        capsys.readouterr()
+        assert verify_export(out, None, ()) == status
+        told = capsys.readouterr().out
+        assert not any(sentence in told for sentence in complete)
+        if status:
+            assert blamed(told) == [2]
+        else:
+            assert "1 batches of which the store has no body any more" in told
 
 
 @pytest.mark.parametrize(
