@@ -25,7 +25,7 @@ class OldIncidents:
     async def remove(self, now_ns: int, days: int) -> None:
         """Remove incidents without an alert for so many whole days: bodies first, they last."""
         before = domain.cutoff(now_ns, days)
-        while ids := await self._incidents.ended(domain.nanoseconds(before), AT_ONCE):
+        while ids := await self._incidents.end(domain.nanoseconds(before), AT_ONCE):
             for day in await self._kept.release(ids):
                 await self._eraser.say_again(day)
             await self._kept.clear()

@@ -62,6 +62,8 @@ class Run:
     first_ns: int
     last_ns: int
     occurrence_ids: list[str]
+    received_ns: int = 0
+    """When the latest of them came."""
 
     def incident_id(self, attempt: int) -> str:
         """Return the id of the incident that it begins: the same for everybody who records it."""
@@ -100,6 +102,7 @@ def runs(noted: Iterable[Noted]) -> list[Run]:
             run = latest[key] = Run(key, time_ns, time_ns, [])
             found.append(run)
         run.last_ns = time_ns
+        run.received_ns = max(run.received_ns, one.received_ns)
         run.occurrence_ids.append(one.finding.occurrence_id)
     return found
 

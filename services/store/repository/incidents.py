@@ -1,9 +1,10 @@
 """Incidents: every occurrence of an alert belongs to one, whoever records it, in whatever order.
 
 incidents: _id; key, host, boot, session, service: see domain/incidents.py; herd; users; t0, t1
-first and last time of its alerts (wall ns); open: none of its key came after it (unique: at most
-one a key); count, severities: sums over occurrences, which bear its id; alerts, attacks: some of
-their keys and types; at, who, note: when (wall ns) it was acknowledged, by whom, with which words.
+first and last time of its alerts (wall ns); r: when (wall ns) it last received one; open: none of
+its key came after it (unique: at most one a key); count, severities: sums over occurrences, which
+bear its id; alerts, attacks: some of their keys and types; at, who, note: when (wall ns) it was
+acknowledged, by whom, with which words; going: it is being removed.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -67,6 +68,7 @@ class Incidents:
                 IndexModel([("t1", DESCENDING), ("_id", ASCENDING)]),
                 IndexModel([("host", ASCENDING), ("t1", DESCENDING)]),
                 IndexModel([("at", ASCENDING)], sparse=True),
+                IndexModel([("going", ASCENDING)], sparse=True),
             ]
         )
         await self._occurrences.create_indexes(
@@ -76,25 +78,42 @@ class Incidents:
     async def follow(self, alerts: Sequence[pb.Finding]) -> None:
         """Put recorded occurrences of alerts into incidents; again: changes nothing."""
         found = {alert.occurrence_id: alert for alert in alerts}
-        if not found:
-            return
+        for _ in range(ATTEMPTS):
+            if not found or await self._settle(found):
+                return
+        raise IncidentBusyError("too many record alerts of one incident at once; try again")
+
+    async def _settle(self, found: Mapping[str, pb.Finding]) -> bool:
+        """Put them into incidents; False: one was closed meanwhile, so again."""
         rows = await self._places(found)
         noted = [
             Noted(found[key], row.get("r", clock.wall_ns()))
             for key, row in rows.items()
             if "i" not in row
         ]
+        closed = False
         for run in domain.runs(noted):
             place = await self._joined(run)
             # Who was quicker with one of them has put it where it stays.
             homeless = {"_id": {"$in": run.occurrence_ids}, "i": None}
-            await self._occurrences.update_many(homeless, {"$set": {"i": place}})
+            put = await self._occurrences.update_many(homeless, {"$set": {"i": place}})
+            seen = {"_id": place, "at": {"$ne": None}}
+            if put.modified_count and await self._incidents.find_one(seen, {"_id": True}):
+                # Who acknowledged it did not see these.
+                mine = {"_id": {"$in": run.occurrence_ids}, "i": place}
+                await self._occurrences.update_many(mine, {"$unset": {"i": True}})
+                closed = True
+        if closed:
+            return False
         if noted:
             rows = await self._places(found)
         members: dict[str, list[pb.Finding]] = {}
         for key, row in rows.items():
+            if "i" not in row:  # another replica took it out again
+                return False
             members.setdefault(row["i"], []).append(found[key])
         await self._refresh(members)
+        return True
 
     async def _places(self, found: Mapping[str, pb.Finding]) -> dict[str, Row]:
         rows = self._occurrences.find({"_id": {"$in": list(found)}}, {"i": True, "r": True})
@@ -106,10 +125,11 @@ class Incidents:
         reach = {
             "key": key,
             "at": None,
+            "going": None,
             "t0": {"$lte": run.last_ns + QUIET_NS},
             "t1": {"$gte": run.first_ns - QUIET_NS},
         }
-        wider = {"$min": {"t0": run.first_ns}, "$max": {"t1": run.last_ns}}
+        wider = {"$min": {"t0": run.first_ns}, "$max": {"t1": run.last_ns, "r": run.received_ns}}
         latest = [("t1", DESCENDING)]
         for attempt in range(ATTEMPTS):
             row = await self._incidents.find_one_and_update(
@@ -130,6 +150,7 @@ class Incidents:
                 "service": run.key.service,
                 "t0": run.first_ns,
                 "t1": run.last_ns,
+                "r": run.received_ns,
                 "open": later is None,
             }
             try:
@@ -196,14 +217,27 @@ class Incidents:
         async for row in self._incidents.find(query, fields):
             yield row
 
-    async def ended(self, before_ns: int, most: int) -> list[str]:
-        """Return ids of incidents whose last alert was before."""
-        rows = self._incidents.find({"t1": {"$lt": before_ns}}, {"_id": True}).limit(most)
-        return [row["_id"] async for row in rows]
+    async def end(self, before_ns: int, most: int) -> list[str]:
+        """Choose incidents whose last alert was, and came, before; nothing joins them from now on.
+
+        Returns their ids, and those of an earlier run that was killed.
+        """
+        over: Row = {
+            "t1": {"$lt": before_ns},
+            "going": None,
+            "$or": [{"r": None}, {"r": {"$lt": before_ns}}],
+        }
+        rows = self._incidents.find(over, {"_id": True}).limit(most)
+        ids = [row["_id"] async for row in rows]
+        # One that just got another alert is not over any more.
+        going = {"$set": {"going": True, "open": False}}
+        await self._incidents.update_many({"_id": {"$in": ids}, **over}, going)
+        chosen = self._incidents.find({"going": True}, {"_id": True}).limit(most)
+        return [row["_id"] async for row in chosen]
 
     async def remove(self, incident_ids: Sequence[str]) -> None:
-        """Remove incidents."""
-        await self._incidents.delete_many({"_id": {"$in": list(incident_ids)}})
+        """Remove incidents that were chosen to go."""
+        await self._incidents.delete_many({"_id": {"$in": list(incident_ids)}, "going": True})
 
     async def stream(self, query: Row, sort: Sequence[tuple[str, int]]) -> AsyncIterator[Row]:
         """Yield all documents."""

@@ -238,6 +238,21 @@ async def test_an_incident_that_was_seen_is_closed_and_what_comes_then_is_anothe
     ]
 
 
+async def test_what_came_late_keeps_an_incident_and_what_goes_gets_no_more_alerts(store, detector):
+    await record(detector, an_alert(0))
+    repository = Incidents(store.database)
+    before_ns = PAST + 30 * 86_400 * clock.NS
+    assert await repository.end(before_ns, 9) == []  # it has only just been received
+    await store.database["incidents"].update_many({}, {"$set": {"r": PAST}})
+    (going,) = await repository.end(before_ns, 9)
+    await record(detector, an_alert(HOUR))
+    assert await repository.end(before_ns, 9) == [going]
+    await repository.remove([going])
+    (left,) = await incidents(store)
+    assert (second_of(left.first_time), left.alert_count) == (HOUR, 1)
+    assert left.incident_id != going
+
+
 async def test_incidents_are_chosen_by_host_herd_user_service_and_time(store, detector, tls):
     from tests.builders import a_chain
     from tests.services_client import deliver

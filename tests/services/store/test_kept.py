@@ -149,6 +149,7 @@ async def test_what_has_no_room_goes_and_is_told(kept):
 
 async def test_two_incidents_share_a_body_and_the_last_takes_it_along(kept, detector):
     await record(detector, an_alert(20, service="cron"), an_alert(3 * 1440, service="cron"))
+    await kept.database["incidents"].update_many({}, {"$set": {"r": START}})
     long = retention(kept.database, evidence_days=1, incident_days=2)
     await long.once(START + 2 * DAY_NS)
     both = [await incident(kept, place) for place in range(3)]
@@ -171,7 +172,8 @@ async def test_one_that_still_needs_a_body_keeps_it(kept, detector):
     await record(detector, an_alert(20, service="cron"))
     await old.once(START + 2 * DAY_NS)
     database = kept.database
-    await database["incidents"].update_one({"service": "web"}, {"$set": {"t1": START - DAY_NS}})
+    long_ago = {"t1": START - DAY_NS, "r": START - DAY_NS}
+    await database["incidents"].update_one({"service": "web"}, {"$set": long_ago})
     await retention(database, incident_days=1).once(START + DAY_NS)
     assert (await incident(kept)).service == "cron"
     assert (await commands(kept))[:6] == [3, 4, 5, 6, 7, 9]
