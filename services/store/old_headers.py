@@ -46,8 +46,10 @@ class OldHeaders:
         # Before anything goes: a chain says how far it may have holes.
         await self._removals.note_headers(day, days, done=False)
         await self._chains.note_dropped(highest)
-        if await self._kept.drop(day):
+        if await self._kept.release_day(day):
+            # Said before the rows go: by them a run after a crash knows that it is to be said.
             await self._eraser.say_again(day)
+            await self._kept.drop(day)
         await self._headers.drop(day, before_ns)
         await self._removals.note_headers(day, days, done=True)
         log.info("headers dropped", day=day, chains=len(highest))

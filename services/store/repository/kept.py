@@ -110,8 +110,9 @@ class Kept:
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove copies, whoever needs them."""
         among = {"_id": {"$in": list(keys)}}
-        await self._kept.delete_many(among)
+        # Rows last: by them a run after a crash finds what is left.
         await self._bodies.delete_many(among)
+        await self._kept.delete_many(among)
 
     async def counts(self, day: str, condition: Row) -> dict[str, tuple[int, int]]:
         """Return host -> (batches, events) that are kept of a day."""
@@ -162,11 +163,15 @@ class Kept:
             await self._kept.update_many(among, {"$unset": {"copied": True}})
         await self._kept.delete_many({"i": [], "o": []})
 
-    async def drop(self, day: str) -> bool:
-        """Remove all copies of a day; whether there were any."""
+    async def release_day(self, day: str) -> bool:
+        """Note that no incident needs anything of a day; whether `drop` has copies to remove."""
+        await self._kept.update_many({"day": day}, {"$set": {"i": [], "o": []}})
+        return await self._kept.find_one({"day": day}, {"_id": True}) is not None
+
+    async def drop(self, day: str) -> None:
+        """Remove all copies of a day."""
         keys = [row["_id"] async for row in self._kept.find({"day": day}, {"_id": True})]
         await self.remove(keys)
-        return bool(keys)
 
 
 def marked(row: Mapping[str, Any], day: str) -> Batch:

@@ -13,6 +13,7 @@ from nightherd.store.v1 import store_service_pb2 as api
 from services.store.domain.places import collection_of
 from services.store.repository.days import Days
 from services.store.repository.header_days import OLD, HeaderDays
+from services.store.repository.kept import Kept
 from services.store.settings import Settings
 from tests.builders import HOST, T0, a_body, an_event, an_image, sealed_batch
 from tests.conftest import ROOT
@@ -145,7 +146,8 @@ async def test_what_comes_in_the_very_moment_is_put_back(store, chain):
     assert await store.database[day].index_information() == indexes
 
 
-async def test_copies_around_incidents_go_with_their_headers(store, tls, detector):
+@pytest.mark.parametrize("killed", [False, True])
+async def test_copies_around_incidents_go_with_their_headers(store, tls, detector, killed):
     start = T0 - 400 * DAY_NS
     body = a_body((an_image(), an_event(time_ns=start)))
     await deliver(store.address, tls.host(), [sealed_batch(body, sealed_ns=start)], HOST)
@@ -156,8 +158,12 @@ async def test_copies_around_incidents_go_with_their_headers(store, tls, detecto
     await dropped(store, now_ns=start + 2 * DAY_NS)
     assert await store.database["kept_bodies"].count_documents({}) == 1
     assert await gaps_of(store) == []
+    if killed:  # between the bodies and the rows
+        await Kept(store.database).release_day(collection_of(start))
+        await store.database["kept_bodies"].delete_many({})
     await dropped(store, now_ns=start + 3 * DAY_NS)
     assert await store.database["kept_bodies"].count_documents({}) == 0
+    assert await store.database["kept"].count_documents({}) == 0
     assert await gaps_of(store) == [(start, 1)]
     assert (await custody(store)).intact
     assert len((await store.stub.ListIncidents(api.ListIncidentsRequest())).incidents) == 1
