@@ -24,11 +24,21 @@ class Keeper:
         span = await self._removals.span(day)
         if span is None or removal.why == AUTHORITY:
             return
+        await self._withdraw_erased(day, removal.host_id)
         near = self._incidents.overlapping(
             removal.host_id, span[0] - MARGIN_NS, span[1] + MARGIN_NS
         )
         async for incident in near:
             await self._around(day, removal, incident)
+
+    async def _withdraw_erased(self, day: str, host_id: str) -> None:
+        """Remove copies of erased bodies that a run left which was killed while it copied."""
+        query = {"h": host_id} if host_id else {}
+        by_host: dict[str, list[Row]] = {}
+        async for row in self._kept.rows_of(day, query):
+            by_host.setdefault(row["h"], []).append(row)
+        for each, rows in by_host.items():
+            await self._withdraw(day, each, rows)
 
     async def _around(self, day: str, removal: Removal, incident: Row) -> None:
         host_id, incident_id = incident["host"], incident["_id"]
@@ -49,7 +59,7 @@ class Keeper:
                     too_much.append((row, body))
             await self._kept.keep(day, incident_id, fits)
             await self._kept.leave_out(day, incident_id, too_much)
-            await self._withdraw(day, host_id, [row for row, _ in fits])
+            await self._withdraw(day, host_id, [row for row, _ in part])
 
     async def _withdraw(self, day: str, host_id: str, copied: list[Row]) -> None:
         """Remove what was erased by authority while it was copied: its mark is there before."""

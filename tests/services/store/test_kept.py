@@ -211,6 +211,20 @@ async def test_what_is_erased_while_it_is_copied_goes_too(kept):
     assert (await commands(kept))[:5] == [2, 5, 6, 7, 9]
 
 
+async def test_a_copy_that_a_killed_run_made_of_what_was_erased_goes(kept):
+    old = retention(kept.database, evidence_days=1)
+    await old.once(START + 2 * DAY_NS)
+    # The mark of an erasure that saw no copies; the run that made them was killed right then.
+    removals = Removals(kept.database)
+    span = (START + 10 * MINUTE, START + 15 * MINUTE)
+    mark = of_authority(HOST, span, "A. Judge", "order", clock.wall_ns())
+    await removals.end(await removals.begin(mark))
+    day = (await kept.database["kept"].find_one())["day"]
+    await kept.database["removals"].update_one({"day": day}, {"$set": {"done": False}})
+    await old.once(START + 2 * DAY_NS)
+    assert await kept.database["kept_bodies"].count_documents({}) == 4
+
+
 async def test_a_copy_that_was_changed_is_found_out(kept):
     await retention(kept.database, evidence_days=1).once(START + 2 * DAY_NS)
     bodies = kept.database["kept_bodies"]
