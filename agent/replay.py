@@ -113,17 +113,18 @@ def already_sealed(journal: Path, files: list[Path], last: int) -> int:
     that was killed goes on, and one that was finished does nothing.
     """
     try:
-        begun: dict[str, int] = json.loads(journal.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        begun = {}
+        runs: list[tuple[str, int]] = [(k, at) for k, at in json.loads(journal.read_bytes())]
+    except (OSError, ValueError, TypeError):
+        runs = []
     key = digest_of(files).hex()
-    if key not in begun:
-        begun[key] = last
+    # Each run sealed what lies between its beginning and that of the next one.
+    ends = [*(at for _, at in runs[1:]), last]
+    sealed = sum(end - at for (k, at), end in zip(runs, ends, strict=False) if k == key)
+    if not runs or runs[-1][0] != key:
         fresh = journal.with_suffix(".new")
-        fresh.write_text(json.dumps(begun), encoding="ascii")
+        fresh.write_text(json.dumps([*runs, (key, last)]), encoding="ascii")
         fresh.replace(journal)
-    following = min((at for at in begun.values() if at > begun[key]), default=last)
-    return following - begun[key]
+    return sealed
 
 
 async def _feed(
