@@ -6,6 +6,7 @@ frames of the file, and an empty one at the part's end. It ends with its input.
 """
 
 import base64
+import hashlib
 import json
 import signal
 import struct
@@ -106,7 +107,7 @@ class Writer:
         header = delivery.BatchHeader.FromString(stored.header)
         opened = _opened(header, stored.body) if self._matcher.herd(header.herd) else None
         places: list[int] | range | None = None
-        written: list[bytes] = []
+        size, digest = 0, hashlib.sha256()
         if opened is not None:
             raw, body = opened
             places = self._places(raw, body)
@@ -114,27 +115,33 @@ class Writer:
             lines = self._format.lines(batch, places)
             for piece in self._behind(lines) if self._after else lines:
                 if self._setup.proof:
-                    written.append(piece)
+                    size += len(piece)
+                    digest.update(piece)
                 yield piece
         elif self._after:
             raise RowUnknownError("after: the events of this row are gone")
         # A batch without a row says nothing, unless its body is gone.
         if self._setup.proof and (places or places is None):
             count = None if places is None else len(places)
-            yield proof.MARK + proof.of_batch(stored, written, count, self._setup.proof)
+            yield proof.MARK + proof.of_batch(
+                stored, size, digest.hexdigest(), count, self._setup.proof
+            )
 
     def _places(self, raw: bytes, body: events.EventBatch) -> list[int] | range:
         if self._all:
             return range(len(body.events))
         return self._matcher.places(body) if self._matcher.may_hold(raw) else []
 
-    def _behind(self, pieces: Iterator[bytes]) -> list[bytes]:
-        """Return the lines behind the row to go on behind."""
-        lines = b"".join(pieces).splitlines(keepends=True)
+    def _behind(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the lines behind the row to go on behind."""
         after, self._after = self._after, ""
-        for number, line in enumerate(lines):
-            if self._format.row_id(line) == after:
-                return lines[number + 1 :]
+        for piece in pieces:
+            lines = piece.splitlines(keepends=True)
+            for number, line in enumerate(lines):
+                if self._format.row_id(line) == after:
+                    yield from lines[number + 1 :]
+                    yield from pieces
+                    return
         raise RowUnknownError("after: no row of this export has that id")
 
 

@@ -14,6 +14,8 @@ from nightherd.event.v1 import event_pb2 as events
 
 MOST_LINES = 1000
 """Lines rendered in one go: others get their turn in between."""
+MOST_PIECE_BYTES = 1 << 20
+"""A piece ends behind the line that reaches it: what lines share is small in a body only."""
 
 
 class Lines:
@@ -58,6 +60,7 @@ class Lines:
         above = Above(body, self._above)
         actors: dict[int, tuple[bytes, int]] = {-1: (nobody, 0)}
         pieces: list[bytes] = []
+        size = 0
         # This runs for every event of an export: calls of our own would be a fifth of it.
         for number, place in enumerate(places, start=1):
             event = stored[place]
@@ -79,10 +82,13 @@ class Lines:
             event.ClearField("actor")
             what = said[event.SerializeToString()]
             who, line = behind
-            pieces += (begin, b"%d" % place, end, second, rest, what, who, above[line], last)
-            if not number % MOST_LINES:
+            higher = above[line]
+            pieces += (begin, b"%d" % place, end, second, rest, what, who, higher, last)
+            size += len(what) + len(who) + len(higher)
+            if size >= MOST_PIECE_BYTES or not number % MOST_LINES:
                 yield b"".join(pieces)
                 pieces.clear()
+                size = 0
         yield b"".join(pieces)
 
     def _actor(self, image: events.Image) -> tuple[bytes, int]:

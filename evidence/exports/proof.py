@@ -5,8 +5,6 @@ one that says that this is the end. docs/custody.md says what it proves.
 """
 
 import base64
-import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -36,25 +34,23 @@ def begin(asked: pb.EventFilter, name: str, proof: str, *, raw: bool) -> bytes:
 
 
 def of_batch(
-    batch: pb.StoredBatch, content: Sequence[bytes], events: int | None, proof: str
+    batch: pb.StoredBatch, size: int, digest: str, events: int | None, proof: str
 ) -> bytes:
     """Return the line of a batch.
 
     Args:
         batch: as it is stored.
-        content: its rows as they were written.
+        size: of its rows as they were written, in bytes.
+        digest: their SHA-256, hexadecimal.
         events: how many events became rows; None: the body cannot be read.
         proof: HEADERS or FULL, which has the body too.
     """
-    digest = hashlib.sha256()
-    for part in content:
-        digest.update(part)
     line: dict[str, Any] = {
         "batch": batch.batch_id,
         "position": batch.position,
         "hostname": batch.hostname,
-        "bytes": sum(map(len, content)),
-        "sha256": digest.hexdigest(),
+        "bytes": size,
+        "sha256": digest,
         "header": _base64(batch.header),
         "signature": _base64(batch.signature),
     }

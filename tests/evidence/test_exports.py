@@ -23,7 +23,7 @@ from evidence.exports.text_csv import COLUMNS, Csv, cell
 from evidence.exports.timesketch import MOST_WORD_BYTES, Timesketch
 from evidence.rows import EVENT, Batch, rows
 from nightherd.event.v1 import event_pb2 as events
-from tests.builders import T0, a_body, a_person, an_event, changes
+from tests.builders import T0, a_body, a_person, an_event, an_image, changes
 from tests.evidence.anything import BATCH_ID, HOST, KINDS, a_batch
 
 SEEDS = st.integers(0, 10**6)
@@ -68,6 +68,29 @@ def test_csv_is_what_the_csv_module_writes_for_each_row(seed, raw):
             ]
         )
     assert Csv.head + rendered(Csv, batch, raw=raw) == buffer.getvalue().encode()
+
+
+def shared_argument(body):
+    body.images.append(an_image(arguments=[b"x" * (1 << 20)]))
+
+
+def long_ancestor(body):
+    body.ancestors.add(executable=b"x" * (1 << 20))
+    for number in range(50):
+        body.ancestors.add(executable=b"y", above=1)
+        body.images.append(an_image(ancestor=number + 2))
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("hostile", [shared_argument, long_ancestor])
+def test_what_many_lines_share_comes_in_pieces_of_few_lines(form, hostile):
+    body = events.EventBatch()
+    hostile(body)
+    body.events.extend(an_event(n % len(body.images)) for n in range(50))
+    header = a_batch(0).header
+    pieces = list(form().lines(Batch(BATCH_ID, header, HOST, body), range(50)))
+    assert max(map(len, pieces)) < 4 << 20
+    assert b"".join(pieces).count(b"\n") == 50
 
 
 @given(SEEDS)
