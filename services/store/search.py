@@ -17,6 +17,7 @@ from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store import naming
+from services.store.domain.bounding import bounded
 from services.store.domain.paging import Collector, Page, Position
 from services.store.repository.batches import Batches
 from services.store.repository.candidates import Candidates, Row
@@ -202,8 +203,9 @@ def _hit(
     if event.HasField("actor") and 0 <= event.actor < len(body.images):
         image = events.Image()
         image.CopyFrom(body.images[event.actor])
-        above = tuple(copied(each) for each in lineage.above(image))
+        above = tuple(bounded(copied(each)) for each in lineage.above(image))
         image.ClearField("ancestor")
+        bounded(image)
     return Hit(position, header, header_hash, image, event, above)
 
 
