@@ -51,7 +51,7 @@ class Settings(MongoSettings):
         default=0,
         ge=0,
         description="whole days (UTC) that incidents, and bodies kept around them, stay since "
-        "their last alert; not fewer than evidence_days; 0: keep",
+        "their last alert was and came; not fewer than evidence_days; 0: keep",
     )
     incident_bytes: int = Field(
         default=64 << 20,
