@@ -52,14 +52,14 @@ def _wheel() -> str:
     return str(binary) if binary.is_file() else ""
 
 
-def probe(binary: str) -> str:  # noqa: PLR0911  (a list of causes)
-    """Return why `binary` cannot be used, or "" when it can."""
+def probe(binary: str, seconds: float = PROBE_S) -> str:  # noqa: PLR0911  (a list of causes)
+    """Return why `binary` cannot be used, or "" when it can; it has so long to answer."""
     try:
         run = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, timeout=PROBE_S, check=False
+            [binary, "--version"], capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"did not answer within {PROBE_S:.0f} s"
+        return f"did not answer within {seconds:g} s"
     except OSError as error:
         return str(error)
     output = run.stdout + run.stderr

@@ -1,5 +1,6 @@
 """Homes, ports, passwords and certificates on one machine."""
 
+import datetime as dt
 import json
 import os
 import socket
@@ -7,6 +8,7 @@ import stat
 
 import pytest
 
+from chassis.authority import Authority
 from chassis.tls import Identity
 from cli import enrol, leftovers
 from cli.environment import environment
@@ -99,14 +101,17 @@ def test_a_child_gets_its_own_settings_and_no_others(monkeypatch):
     assert environment("gateway", NIGHTHERD_MONGO_URL="u")["NIGHTHERD_MONGO_URL"] == "u"
 
 
-def test_certificates_are_renewed_when_two_thirds_are_over(home, monkeypatch):
+def test_certificates_are_renewed_when_two_thirds_are_over(home):
     enrol.renew_services(home, None)
     first = Identity(home.tls("store")).certificate().serial_number
     enrol.renew_services(home, None)
     assert Identity(home.tls("store")).certificate().serial_number == first
-    monkeypatch.setattr(enrol, "RENEW_BEFORE", enrol.LIFETIME)
+    lifetime = enrol.LIFETIME / 3 - dt.timedelta(minutes=1)
+    Authority.open(home.ca).issue(home.tls("store"), "store", lifetime=lifetime)
+    short = Identity(home.tls("store")).certificate().serial_number
+    assert short != first
     enrol.renew_services(home, None)
-    assert Identity(home.tls("store")).certificate().serial_number != first
+    assert Identity(home.tls("store")).certificate().serial_number not in (first, short)
 
 
 def test_a_hosts_certificate_follows_herd_and_key_and_keeps_its_id(home):
