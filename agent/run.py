@@ -101,6 +101,8 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         sensing=sensors.level,
         not_seen=sensors.sentences(),
     )
+    if sensors.said:
+        log.warning("the kernel refused a level", said=sensors.said)
     await asyncio.to_thread(pipeline.identifier.images.owners.refresh)
     _tell_history(pipeline, spool)
     # What is loaded now stays; what comes is messages and tuples without cycles. Looking for

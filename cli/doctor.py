@@ -27,10 +27,24 @@ def checks(home: Home, port: int) -> Iterator[tuple[str, bool, str]]:
     yield "kernel type information (BTF)", btf, "" if btf else "the agent falls back to polling"
     libbpf = bool(ctypes.util.find_library("bpf"))
     yield "libbpf", libbpf, "" if libbpf else "apt-get install libbpf1"
+    if root and btf and libbpf:
+        yield "eBPF programs load", *_programs()
     yield f"port {port} of the API", *_port(home, port)
     at = home.path if home.path.exists() else Path(home.path.anchor)
     space = shutil.disk_usage(at).free
     yield "2 GiB of free disk", space >= LEAST_FREE_BYTES, f"{space >> 20} MiB at {at}"
+
+
+def _programs() -> tuple[bool, str]:
+    """Whether this kernel takes the eBPF programs; its own words where it does not."""
+    from agent.sensors.bpf import BpfSensor
+    from agent.sensors.unavailable import SensorUnavailable
+
+    try:
+        BpfSensor().close()
+    except SensorUnavailable as refused:
+        return False, "\n           ".join((str(refused), *refused.said))
+    return True, ""
 
 
 def _port(home: Home, port: int) -> tuple[bool, str]:

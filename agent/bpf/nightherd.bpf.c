@@ -94,6 +94,14 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
+/* A value that the verifier of every kernel knows to be at most `mask`: the compiler would drop it. */
+#define bounded(value, mask)                                                                       \
+	({                                                                                         \
+		__u64 bounded_value = (value);                                                     \
+		asm volatile("%0 &= %1" : "+r"(bounded_value) : "i"(mask));                         \
+		bounded_value;                                                                     \
+	})
+
 static __always_inline void submit(void *record, __u64 size)
 {
 	if (bpf_ringbuf_output(&records, record, size, BPF_RB_NO_WAKEUP)) {
@@ -222,7 +230,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	struct file *file = BPF_CORE_READ(memory, exe_file);
 	unsigned long arguments = BPF_CORE_READ(memory, arg_start);
 	__u64 size = BPF_CORE_READ(memory, arg_end) - arguments;
-	__u32 offset = 0, end;
+	__u64 offset = 0;
+	__u32 end;
 	long copied;
 
 	if (!record)
@@ -239,8 +248,13 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	}
 	if (size > ARGUMENTS_MAX)
 		size = ARGUMENTS_MAX;
-	if (offset <= REQUESTED_MAX && size > 0 && size <= ARGUMENTS_MAX &&
-	    !bpf_probe_read_user(record->text + offset, size, (void *)arguments)) {
+	/*
+	 * The verifiers of 5.10, 6.1 and 6.12 do not see that a bound of the 32-bit copy holds for the 64-bit
+	 * register that the pointer is made from: the masks bound the very registers that are used.
+	 */
+	offset = bounded(offset, 2 * REQUESTED_MAX - 1);
+	size = bounded(size, 2 * ARGUMENTS_MAX - 1);
+	if (size > 0 && !bpf_probe_read_user(record->text + offset, size, (void *)arguments)) {
 		record->header.arguments_size = size;
 		offset += size;
 	}

@@ -36,6 +36,8 @@ class OpenSensors:
     sensors: list[Sensor]
     not_seen: list[str] = field(default_factory=list)
     """What this host does not show and why, in sentences for people; see `sentences`."""
+    said: list[str] = field(default_factory=list)
+    """Lines in which the kernel explained why it refused a level, for the log."""
 
     def sentences(self) -> list[str]:
         """Return what is not seen as things stand: mounts come and go."""
@@ -105,6 +107,7 @@ def _full(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> No
         opened.close()
         opened.sensors.clear()
         opened.not_seen.append(f"The full level does not work here: {reason}.")
+        opened.said += reason.said
         return
     opened.sensors += [SnapshotSensor(), UdpSensor()]
 
