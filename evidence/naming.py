@@ -1,5 +1,6 @@
 """Enumerations of events in words, as every answer and file says them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from nightherd.event.v1 import delivery_pb2 as delivery
@@ -26,21 +27,25 @@ PROTOCOLS = names(events.Protocol, "PROTOCOL_")
 GAP_CAUSES = names(events.Gap.Cause, "CAUSE_")
 PRECISIONS = names(events.Gap.Precision, "PRECISION_")
 AGENT_STATES = names(events.AgentStatus.State, "STATE_")
+
+
+def _of(enum: Any) -> dict[int, str]:
+    """Return the words of an enumeration: its zero value tells its prefix."""
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {value.number: camel(value.name.removeprefix(prefix)) for value in enum.values}
+
+
+def _enums(within: Any) -> Iterator[Any]:
+    """Yield every enumeration of a file or message, those of messages inside too."""
+    yield from within.enum_types_by_name.values()
+    inside = getattr(within, "message_types_by_name", None) or getattr(
+        within, "nested_types_by_name", {}
+    )
+    for message in inside.values():
+        yield from _enums(message)
+
+
 EVENT_ENUMS: dict[str, dict[int, str]] = {
-    events.Provenance.DESCRIPTOR.full_name: PROVENANCES,
-    events.Attribution.DESCRIPTOR.full_name: ATTRIBUTIONS,
-    events.Level.DESCRIPTOR.full_name: LEVELS,
-    events.Protocol.DESCRIPTOR.full_name: PROTOCOLS,
-    events.FileChange.Operation.DESCRIPTOR.full_name: OPERATIONS,
-    events.Gap.Cause.DESCRIPTOR.full_name: GAP_CAUSES,
-    events.Gap.Precision.DESCRIPTOR.full_name: PRECISIONS,
-    events.AgentStatus.State.DESCRIPTOR.full_name: AGENT_STATES,
-    events.AccountChange.Action.DESCRIPTOR.full_name: names(events.AccountChange.Action, "ACTION_"),
-    events.AccountChange.Subject.DESCRIPTOR.full_name: names(
-        events.AccountChange.Subject, "SUBJECT_"
-    ),
-    events.PackageChange.Action.DESCRIPTOR.full_name: names(events.PackageChange.Action, "ACTION_"),
-    events.ServiceChange.Action.DESCRIPTOR.full_name: names(events.ServiceChange.Action, "ACTION_"),
-    events.KernelChange.Action.DESCRIPTOR.full_name: names(events.KernelChange.Action, "ACTION_"),
+    enum.full_name: _of(enum) for enum in _enums(events.DESCRIPTOR)
 }
-"""Full name of an enumeration that events use -> its words."""
+"""Full name of an enumeration that events use -> its words; those of event.proto, all of them."""

@@ -77,7 +77,8 @@ def value(rng, field):
     if field.type == field.TYPE_ENUM:
         return rng.choice([*field.enum_type.values_by_number, 99])
     number = rng.choice(NUMBERS)
-    return abs(number) if field.type == field.TYPE_UINT32 else number
+    unsigned = field.type in (field.TYPE_UINT32, field.TYPE_UINT64)
+    return abs(number) if unsigned else number
 
 
 def a_batch(seed, count=12):
