@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
+from agent.hashing.hashing import Hashing
 from agent.names import UserNames
 from agent.output import Output, Witness
 from agent.sensors import OpenSensors
@@ -53,6 +54,7 @@ class Pipeline:
         self._translator = Translator(self.identifier, self._names, watch_list, self._output)
         self._clock = ClockSteps()
         self._last_tick_ns = clock.boot_ns()
+        self._running_hashed = False
         self.tell, self.gap = self._output.tell, self._output.gap
 
     @property
@@ -72,6 +74,16 @@ class Pipeline:
     @witness.setter
     def witness(self, witness: Witness | None) -> None:
         self._output.witness = witness
+
+    @property
+    def hashing(self) -> Hashing | None:
+        """What makes hashes of the files that events name."""
+        return self._output.hashing
+
+    def hash_with(self, hashing: Hashing | None) -> None:
+        """Have files hashed that run or change from now on, and what runs already."""
+        self._output.hashing = hashing
+        self._running_hashed = False
 
     @property
     def event_count(self) -> int:
@@ -123,6 +135,9 @@ class Pipeline:
         self._translator.handle(self._drain(now), now)
         self._translator.advance(now)
         self.identifier.forget(now)
+        if not self._running_hashed and self._output.hashing is not None:
+            self._running_hashed = True  # the first tick of sensors told what ran before
+            self._output.hashing.running(process.ran for process in self.identifier.processes)
         self._output.advance(now)
         processes_gauge.set(len(self.identifier.processes))
 

@@ -83,8 +83,13 @@ class Mounts:
             self._fd = -1
 
 
+def unescaped(text: bytes) -> bytes:
+    """Return a field of a mount table as it is: spaces and the like are octal numbers there."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), text)
+
+
 def _point(mount: tuple[bytes, ...]) -> bytes:
-    return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), mount[_MOUNT_POINT])
+    return unescaped(mount[_MOUNT_POINT])
 
 
 def is_below(path: bytes, point: bytes) -> bool:
