@@ -1,6 +1,7 @@
 """Shipping: one stream for each receiver, resumed for ever, never faster than it is told."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ rejected = Counter("nightherd_agent_batches_rejected", "Batches that were refuse
 
 PROTOCOL_VERSION = 1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 12.8
+WARN_S = 10.0
+"""How often it is logged that a receiver is not reached."""
 HELLO_TIMEOUT_S = 20.0
 STEADY_S = 2.0
 """A stream that lasted this long begins the back-off anew."""
@@ -70,8 +73,10 @@ class Shipper:
         agent_version: str,
         on_directive: Callable[[pb.Directive], None],
         on_limits: Callable[[pb.Limits], None] = lambda _: None,
+        longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
-        """Nothing happens before `run`."""
+        """Nothing happens before `run`; `longest_pause_s` lies between two tries at most."""
+        self._longest_pause_s = longest_pause_s
         self._on_limits = on_limits
         self._receiver, self._channel, self._spool = receiver, channel, spool
         self._host_id, self._agent_version = host_id, agent_version
@@ -91,7 +96,7 @@ class Shipper:
 
     async def run(self) -> None:
         """Ship until cancelled."""
-        pause_s = FIRST_PAUSE_S
+        pause_s, warned_s = FIRST_PAUSE_S, -math.inf
         while True:
             began = time.monotonic()
             try:
@@ -106,12 +111,13 @@ class Shipper:
             self.connected, self.why = False, reason
             if was_connected:
                 log.info("stream ended", receiver=self.name, why=reason[:300])
-            elif pause_s in (FIRST_PAUSE_S, LONGEST_PAUSE_S):
+            elif pause_s == FIRST_PAUSE_S or began - warned_s > WARN_S:
+                warned_s = began
                 log.warning("not reached", receiver=self.name, why=reason[:300])
             if was_connected and lasted_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, self._longest_pause_s)
 
     async def _stream(self) -> None:
         channel = self._channel.get()
