@@ -89,7 +89,16 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
             channel = Channel(address, identity, receiver.name)
             channels.append(channel)
             shippers.append(
-                Shipper(receiver, channel, spool, peer.host_id, version, care.obey, pipeline.limit)
+                Shipper(
+                    receiver,
+                    channel,
+                    spool,
+                    peer.host_id,
+                    version,
+                    care.obey,
+                    pipeline.limit,
+                    pipeline.given_up,
+                )
             )
     cost.serve()
     metrics = serve_metrics(settings.metrics_listen)
