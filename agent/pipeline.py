@@ -54,6 +54,7 @@ class Pipeline:
         self._clock = ClockSteps()
         self._last_tick_ns = clock.boot_ns()
         self.tell, self.gap = self._output.tell, self._output.gap
+        self.given_up = self._output.given_up
 
     @property
     def watch_list(self) -> WatchList:

@@ -100,6 +100,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
                     version,
                     care.obey,
                     pipeline.limit,
+                    pipeline.given_up,
                     settings.retry_seconds,
                 )
             )
