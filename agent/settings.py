@@ -68,6 +68,11 @@ class Settings(Common):
         le=100,
         description="how much of one CPU hashing may use on average, at the lowest priority",
     )
+    retry_seconds: float = Field(
+        default=12.8,
+        ge=0.2,
+        description="longest pause between two tries to reach a receiver that does not answer",
+    )
     metrics_listen: str = Field(default="", description="host:port of /metrics; empty: none")
     status_seconds: float = Field(
         default=600, ge=1, description="how often the agent says how it fares"

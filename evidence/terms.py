@@ -10,6 +10,8 @@ VERSION = 4
 """3: users without names are there by number. 4: hashes, traits, origins, further paths."""
 MOST_TERMS = 512
 MOST_TERM_BYTES = 128
+_MOST_COUNT = (1 << 31) - 1
+"""What a count of the index can say."""
 
 Actor = tuple[str, str, str, bytes, bytes, int, tuple[int, ...], str]
 """What of an image becomes terms; most images of a batch differ in their arguments only."""
@@ -84,7 +86,7 @@ class Terms:
             version=VERSION,
             terms=kept[:MOST_TERMS],
             terms_cut=len(kept) < len(terms) or len(kept) > MOST_TERMS,
-            term_counts=[terms[term] for term in kept[:MOST_TERMS]],
+            term_counts=[min(terms[term], _MOST_COUNT) for term in kept[:MOST_TERMS]],
             counts=[
                 delivery.Index.Count(minute=minute, kind=kind, count=count)
                 for (minute, kind), count in sorted(self._counts.items())
