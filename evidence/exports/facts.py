@@ -32,3 +32,8 @@ def facts(batch: Batch, places: Iterable[int]) -> Iterator[Fact]:
             yield Fact(row["id"], row, event, image, None)
         for number, change in enumerate(changes):
             yield Fact(f"{row['id']}.{number}", row, event, image, change)
+
+
+def facts_in(event: events.Event) -> int:
+    """Return how many facts `facts` makes of an event."""
+    return max(len(event.file_change.changes), 1)
