@@ -139,6 +139,7 @@ def _close(found: _Open) -> Made:
                     group_id=told.group_id,
                     count=count if count > 1 else 0,
                     directory=directory,
+                    used_path=told.used_path,
                 )
                 for (operation, path, previous, directory), (count, told) in found.changes.items()
             ],
