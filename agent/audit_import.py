@@ -22,6 +22,7 @@ from agent.sensors.audit_fields import read
 from agent.sensors.audit_files import files_of
 from agent.sensors.audit_sockets import connection_of
 from agent.sensors.records import AuditRecord
+from agent.stages.bounds import pieces
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
 from agent.stages.seal import Collector, Part
@@ -275,9 +276,29 @@ class AuditImport:
         self._sealable()
 
     def _add(self, made: Made) -> None:
-        self.events += 1
-        if self._collector.add(made, self._now):
-            self._sealable()
+        some, left_out = pieces(made.event, self._collector.bounds)
+        if left_out:
+            some.append(self._bound_gap(made.event, left_out))
+        for event in some:
+            self.events += 1
+            one = made if event is made.event else Made(made.ran, event, made.urgent)
+            if self._collector.add(one, self._now):
+                self._sealable()
+
+    @staticmethod
+    def _bound_gap(event: events.Event, left_out: int) -> events.Event:
+        return events.Event(
+            event_time=event.event_time,
+            gap=events.Gap(
+                cause=events.Gap.CAUSE_EVENT_BOUND,
+                start_time=event.event_time,
+                end_time=event.event_time,
+                precision=events.Gap.PRECISION_EXACT,
+                lost=left_out,
+                source="audit",
+                detail="Facts were left out of an event that would have exceeded its bound.",
+            ),
+        )
 
     def _sealable(self) -> None:
         if len(self._collector):

@@ -54,6 +54,7 @@ class Pipeline:
         self._clock = ClockSteps()
         self._last_tick_ns = clock.boot_ns()
         self.tell, self.gap = self._output.tell, self._output.gap
+        self.given_up = self._output.given_up
 
     @property
     def watch_list(self) -> WatchList:
@@ -98,12 +99,20 @@ class Pipeline:
         self._output.limit(limits.body_size_bytes)
         self.identifier.images.limit(limits.arguments_size_bytes)
 
+    @property
+    def seen_through_ns(self) -> int:
+        """Until when the sensors were read last (boot clock)."""
+        return self._last_tick_ns
+
     async def run(self) -> None:
-        """Tick until cancelled, then seal what is there."""
+        """Tick until cancelled, then once more, and seal what is there."""
         try:
             while True:
                 self.tick()
                 await asyncio.sleep(TICK_S)
+        except asyncio.CancelledError:
+            self.tick()
+            raise
         finally:
             self.finish()
 

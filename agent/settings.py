@@ -55,6 +55,11 @@ class Settings(Common):
         ge=0,
         description="events a second that one service may say before it is cut short; 0: no limit",
     )
+    retry_seconds: float = Field(
+        default=12.8,
+        ge=0.2,
+        description="longest pause between two tries to reach a receiver that does not answer",
+    )
     metrics_listen: str = Field(default="", description="host:port of /metrics; empty: none")
     status_seconds: float = Field(
         default=600, ge=1, description="how often the agent says how it fares"

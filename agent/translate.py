@@ -222,6 +222,7 @@ class Translator:
             attribution=attribution,
             candidates=candidates,
             urgent=entry is not None and entry.urgent,
+            entry=entry.name if entry is not None else "",
         )
         if made is not None:
             self._changed(made, now)
