@@ -46,6 +46,14 @@ def known_ports(home: Home) -> dict[str, int]:
     return known if isinstance(known, dict) else {}
 
 
+def known_address(home: Home) -> str:
+    """Return the address on which agents were received last time."""
+    try:
+        return (home.state / "listen").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return "127.0.0.1"
+
+
 def choose_ports(home: Home, *taken: int) -> dict[str, int]:
     """Return a port for each program: those of last time where they are free, none of `taken`."""
     known = known_ports(home)

@@ -26,6 +26,7 @@ MARKS = 25
 INSTALL_S = 1200
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what `nightherd up` drops"),
 ]
@@ -35,7 +36,7 @@ class Backend:
     """Services, gateway and authority on this machine, without an agent of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.up = Running(folder / "home", "--no-agent").until_up()
+        self.up = Running(folder / "home", "--no-agent", "--all-addresses").until_up()
         self.at = {name: f"{HERE}:{port}" for name, port in self.up.ports().items()}
 
     def token(self) -> tuple[str, str]:
@@ -147,8 +148,6 @@ def backend() -> Iterator[Backend]:
 @pytest.fixture(scope="module")
 def herd(start, backend, request) -> list[Member]:
     """Three hosts, one with each kernel, that joined by the page."""
-    if request.config.getoption("--short"):
-        pytest.skip("the short form boots one host")
     chosen = request.config.getoption("--kernel")
     kernels = [chosen] * 3 if chosen else list(recipe.KERNELS)
     hosts = [start(kernel, f"herd{number}") for number, kernel in enumerate(kernels)]
