@@ -31,7 +31,7 @@ class Opener:
 
         What is known under it needs no further look: most of what runs ran before.
         """
-        # Without its inode only the process says which file it runs: the path may lead elsewhere now.
+        # Without its inode only the process says which file it runs; the path may be another's now.
         unsure = not job.inode and job.pid > 0 and not job.script
         if unsure or job.elsewhere or not self._filesystems.may_be_looked_up(job.path):
             return None
