@@ -182,13 +182,13 @@ class AuditImport:
             told.connect.remote_address = connection.remote_address
             told.connect.remote_port = connection.remote_port
             process = self._processes.caller(call, event.wall_ns)
-            made.append(Made(self._identifier.images.refresh(process), told))
+            made.append(Made(self._identifier.images.refresh(process, event.wall_ns), told))
             return True
         changes = list(files_of(event, call))
         if not changes:
             return False
         process = self._processes.caller(call, event.wall_ns)
-        ran = self._identifier.images.refresh(process)
+        ran = self._identifier.images.refresh(process, event.wall_ns)
         for change in changes:
             full = self._files.add(change, ran, event.wall_ns, attribution=_KNOWN, urgent=False)
             if full is not None:
@@ -238,7 +238,11 @@ class AuditImport:
         fact = logged_fact_of(record) if record.kind in LOGGED else None
         if fact is not None:
             fact.attribution = _KNOWN if process is not None else events.ATTRIBUTION_UNKNOWN
-            ran = self._identifier.images.refresh(process) if process is not None else None
+            ran = (
+                self._identifier.images.refresh(process, record.wall_ns)
+                if process is not None
+                else None
+            )
             made.append(Made(ran, fact))
         return ended or self._known_logins() > began
 
@@ -250,7 +254,8 @@ class AuditImport:
         for news in self._identifier.book.news(now):
             yield told_session(news, self._names, 0)
         for change in self._identifier.book.take_login_changes():
-            yield told_login_change(change, self._identifier.images.refresh(change.process), 0)
+            ran = self._identifier.images.refresh(change.process, change.boot_ns)
+            yield told_login_change(change, ran, 0)
 
     def _gap(self, before_ns: int = _EVER) -> Iterator[Made]:
         holes = self._assembler.lost(before_ns)

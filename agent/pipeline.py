@@ -26,6 +26,8 @@ log = structlog.get_logger()
 processes_gauge = Gauge("nightherd_agent_processes", "Processes that are known to live")
 
 TICK_S = 0.05
+GRAIN_NS = 8_000_000
+"""How coarse audit's times are: the kernel's tick, cut to milliseconds."""
 STALL_NS = 2_000_000_000
 
 
@@ -140,6 +142,7 @@ class Pipeline:
         self._last_tick_ns = now
         if step_ns:
             self.tell(events.Event(time_change=events.TimeChange(step_ns=step_ns)))
+        self.identifier.grain_ns = GRAIN_NS if self.sensors.level == "audit" else 0
         self._translator.audited = any(each.name == "audit" for each in self.sensors.sensors)
         self._translator.handle(self._drain(now), now)
         self._translator.advance(now)
