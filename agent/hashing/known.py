@@ -33,6 +33,10 @@ class Known:
         """Return how many are known."""
         return len(self._told)
 
+    def __contains__(self, signature: Signature) -> bool:
+        """Whether something was told of a file."""
+        return signature in self._told
+
     def note(
         self, job: Job, signature: Signature | None, sha256: bytes, refusal: str, now: int
     ) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -296,8 +297,22 @@ def test_it_has_the_lowest_priority_and_no_rights_and_ends_with_its_agent(tmp_pa
         assert child.ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
         if os.geteuid() == 0:
             assert child.uids().real == child.uids().saved == 65534
+        status = Path(f"/proc/{child.pid}/status").read_text()
+        assert "CapEff:\t0000000000000000" in status
         assert child.memory_info().rss < 20 << 20
     assert not child.is_running()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_where_it_may_not_become_nobody_it_has_no_capabilities(tmp_path):
+    """As in the unit of the agent, whose capabilities are bounded."""
+    code = (
+        "from agent.hashing.worker import without_rights; without_rights();"
+        "print([l for l in open('/proc/self/status') if l[:7] in ('CapEff:', 'CapPrm:')])"
+    )
+    bounded = ["setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-all", sys.executable]
+    said = subprocess.run([*bounded, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.count("0000000000000000") == 2, said.stdout
 
 
 def test_its_share_of_a_cpu_is_kept(tmp_path):
