@@ -15,7 +15,8 @@ import pytest
 from agent.hashing import hasher as hasher_module
 from agent.hashing import hashing as hashing_module
 from agent.hashing.child import Patience
-from agent.hashing.jobs import kernel_device
+from agent.hashing.jobs import Job, kernel_device
+from agent.hashing.known import AGAIN_NS, Known
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.hashing.files import digest, hashed
 from tests.agent.hashing.unanswered import unanswered
@@ -390,3 +391,16 @@ def test_one_that_is_reached_by_a_link_holds_up_a_thread_and_not_the_agent(tmp_p
             time.sleep(0.05)
         assert host.told[0].sha256 == digest(b"plain")
         assert host.hashing.take_left_out() >= 1
+
+
+def test_hostile_names_do_not_fill_the_memory():
+    known = Known(100)
+    for number in range(300):
+        path = b"/" + b"x" * 4000 + b"%d" % number
+        job = Job(path, None, Reason.REASON_EXECUTED, events.ATTRIBUTION_EXACT)
+        assert known.find(job, None, 1) is None
+        known.note(job, None, b"", "gone", 1)
+        assert known.find(job, None, 2) == (b"", "gone", False)
+        assert known.find(job, None, AGAIN_NS + 1) == (b"", "gone", True)
+    assert len(known) == 100
+    assert max(len(key[0]) for key in known._told) == 32
