@@ -24,6 +24,7 @@ from agent.logged_sessions import opens
 from agent.sensors.audit_assembly import WAIT_NS, Assembler, KernelEvent
 from agent.sensors.audit_fields import read
 from agent.sensors.records import AuditRecord
+from agent.stages.bounds import pieces
 from agent.stages.fold import Made
 from agent.stages.identify import Identifier
 from agent.stages.seal import Collector, Part
@@ -197,7 +198,11 @@ class AuditImport:
         fact = logged_fact_of(record) if record.kind in LOGGED else None
         if fact is not None:
             fact.attribution = _KNOWN if process is not None else events.ATTRIBUTION_UNKNOWN
-            ran = self._identifier.images.refresh(process) if process is not None else None
+            ran = (
+                self._identifier.images.refresh(process, record.wall_ns)
+                if process is not None
+                else None
+            )
             if ran is not None and fact.HasField("account_change"):
                 complete(fact.account_change, ran.image.arguments)
             made.append(Made(ran, fact))
@@ -212,7 +217,8 @@ class AuditImport:
             self.shares.session(self._boot, news[2])
             yield told_session(news, self._names, 0)
         for change in self._identifier.book.take_login_changes():
-            yield told_login_change(change, self._identifier.images.refresh(change.process), 0)
+            ran = self._identifier.images.refresh(change.process, change.boot_ns)
+            yield told_login_change(change, ran, 0)
 
     def _end_boot(self) -> None:
         made = [*self._calls.all(), *self._sessions(_EVER)]
@@ -222,9 +228,29 @@ class AuditImport:
         self._sealable()
 
     def _add(self, made: Made) -> None:
-        self.shares.add(made)
-        if self._collector.add(made, self._now):
-            self._sealable()
+        some, left_out = pieces(made.event, self._collector.bounds)
+        if left_out:
+            some.append(self._bound_gap(made.event, left_out))
+        for event in some:
+            one = made if event is made.event else Made(made.ran, event, made.urgent)
+            self.shares.add(one)
+            if self._collector.add(one, self._now):
+                self._sealable()
+
+    @staticmethod
+    def _bound_gap(event: events.Event, left_out: int) -> events.Event:
+        return events.Event(
+            event_time=event.event_time,
+            gap=events.Gap(
+                cause=events.Gap.CAUSE_EVENT_BOUND,
+                start_time=event.event_time,
+                end_time=event.event_time,
+                precision=events.Gap.PRECISION_EXACT,
+                lost=left_out,
+                source="audit",
+                detail="Facts were left out of an event that would have exceeded its bound.",
+            ),
+        )
 
     def _sealable(self) -> None:
         if len(self._collector):

@@ -106,7 +106,7 @@ class LoggedCalls:
         arguments, cut = arguments_of(event) if _EXECVE in event.kinds else ((), False)
         process = self._processes.caller(call, event.wall_ns)
         made += self._failures.add(
-            self._identifier.images.refresh(process),
+            self._identifier.images.refresh(process, event.wall_ns),
             requested_path_of(event),
             error_of(call.result),
             event.wall_ns,
@@ -130,7 +130,9 @@ class LoggedCalls:
         told.connect.remote_address = connection.remote_address
         told.connect.remote_port = connection.remote_port
         process = self._processes.caller(call, event.wall_ns)
-        made.append(Made(self._identifier.images.refresh(process), told, kind="connect"))
+        made.append(
+            Made(self._identifier.images.refresh(process, event.wall_ns), told, kind="connect")
+        )
         return True
 
     def _changed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
@@ -138,7 +140,7 @@ class LoggedCalls:
         if not changes:
             return False
         process = self._processes.caller(call, event.wall_ns)
-        ran = self._identifier.images.refresh(process)
+        ran = self._identifier.images.refresh(process, event.wall_ns)
         for change in changes:
             full = self._files.add(change, ran, event.wall_ns, attribution=_KNOWN, urgent=False)
             if full is not None:

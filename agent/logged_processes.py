@@ -57,7 +57,7 @@ class LoggedProcesses:
             self.sessions.settle(call.login_user_id, call.session_id)
         self._hear_of(call.pid, event.wall_ns)
         process = self._identifier.exec(record)
-        self._root(process)
+        self._root(process, event.wall_ns)
         return process, record
 
     def caller(self, call: Call, wall_ns: int) -> Process:
@@ -159,11 +159,11 @@ class LoggedProcesses:
         process.image.ClearField("start_time")  # it began before; nobody knows when
         if process.session is not None and process.session.began_ns == wall_ns:
             process.session.preexisting = True
-        self._root(process)
+        self._root(process, wall_ns)
         self._hear_of(record.pid, wall_ns)
         return process
 
-    def _root(self, process: Process) -> None:
+    def _root(self, process: Process, wall_ns: int) -> None:
         """Let a process whose master was not seen belong to its own program, as does all below."""
         if (
             process.service
@@ -174,7 +174,7 @@ class LoggedProcesses:
         ):
             return
         process.service = process.program.decode("utf-8", "backslashreplace")
-        process.known_ran = self._identifier.images.refresh(process)
+        process.known_ran = self._identifier.images.refresh(process, wall_ns)
 
     def _leave_stale(self, call: Call) -> None:
         """Forget the parent of a caller when it is in another session: its pid is another's now.

@@ -88,9 +88,9 @@ class LoggedSessions:
         )
         book.follow(process, record, process, process.pid)
         if process.session is not None:
-            self._is_in(process, process.session)
+            self._is_in(process, process.session, wall_ns)
 
-    def _is_in(self, process: Process, session: Session) -> None:
+    def _is_in(self, process: Process, session: Session, wall_ns: int) -> None:
         """Let the image of `process` say that it is in `session`: it was made before."""
         if session.kind == SCHEDULED:
             process.service = session.opener.decode("utf-8", "backslashreplace")
@@ -101,7 +101,7 @@ class LoggedSessions:
         image.login_user_id, image.session_id = session.login_user_id, session.session_id
         image.login_user = self._names[session.login_user_id]
         process.known_ran = Ran(image, process.ran.above)
-        self._identifier.images.refresh(process)
+        self._identifier.images.refresh(process, wall_ns)
 
     def closes(self, fields: Fields, process: Process, wall_ns: int) -> bool:
         """End the session that `process` led, when the record is about that; whether it did."""

@@ -15,8 +15,9 @@ from cli.family import Family
 from cli.first_look import FirstLook
 from cli.greeting import greeting
 from cli.homes import Home
+from cli.notices import Notices
 from cli.password import admin_password
-from cli.preparing import Prepared, clear, prepare
+from cli.preparing import Prepared, clear, prepare, prepare_services
 from cli.readiness import (
     enrolment_answers,
     gateway_answers,
@@ -27,6 +28,8 @@ from cli.readiness import (
 
 log = structlog.get_logger()
 RENEW_CHECK_S = 600.0
+RETRY_S = "1"
+"""How often our agent tries to reach services that are starting: they are on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Up:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._hear, stop)
         self._prepared = prepare(self.home, self.options.port)
         starting = asyncio.create_task(self._start_all())
         stopping = asyncio.create_task(stop.wait())
@@ -78,11 +81,21 @@ class Up:
             await self._family.stop()
             clear(self.home)
 
+    def _hear(self, stop: asyncio.Event) -> None:
+        """Stop in order; whoever is impatient is told what is waited for, and changes nothing."""
+        if stop.is_set() and self._family.stopping:
+            print(f"still stopping: waiting for {self._family.stopping}", flush=True)
+        stop.set()
+
     async def _start_all(self) -> None:
-        url = await self._start_mongo()
-        database = {"NIGHTHERD_MONGO_URL": url}
         at = {name: f"127.0.0.1:{port}" for name, port in self._prepared.ports.items()}
         enrolment = at.pop("enrolment")
+        if self.options.agent:
+            # First, and so the last to stop: it keeps what it sees until the services answer.
+            await self._start_agent({**at, "enrolment": f"https://{enrolment}"})
+        await asyncio.to_thread(prepare_services, self.home, self._prepared)
+        url = await self._start_mongo()
+        database = {"NIGHTHERD_MONGO_URL": url}
         for name, peers in (
             ("store", {}),
             ("modeler", {}),
@@ -94,11 +107,14 @@ class Up:
             await self._start_service(name, {**settings, **database})
         await self._start_gateway(at, database)
         await self._start_enrolment(enrolment)
-        if self.options.agent:
-            await self._start_agent({**at, "enrolment": f"https://{enrolment}"})
+        if self._look is not None:
+            print("waiting for what the agent kept meanwhile", flush=True)
+            await self._family.until(
+                "agent", self._look.succeeds, "was not heard of through the gateway"
+            )
 
     async def _start_mongo(self) -> str:
-        found = mongod.find()
+        found = await asyncio.to_thread(mongod.find)
         self._prepared.said += found.said
         if found.url:
             await until_mongo_answers(found.url)
@@ -156,13 +172,25 @@ class Up:
         )
 
     async def _start_agent(self, at: dict[str, str]) -> None:
-        settings = {"dir": str(self.home.agent), "tls_dir": str(self.home.agent / "tls"), **at}
-        own = environment("agent", **settings)
-        key = await asyncio.to_thread(enrol.signing_key, own)
-        enrol.renew_host(self.home, self.options.herd, key)
-        program = Program("agent", [sys.executable, "-m", "agent"], own)
-        self._look = FirstLook(self.home, self.options.port)
-        await self._family.start(program, self._look.succeeds)
+        notices = Notices()
+        try:
+            settings = {
+                "dir": str(self.home.agent),
+                "tls_dir": str(self.home.agent / "tls"),
+                "NOTIFY_SOCKET": notices.address,
+                **at,
+            }
+            own = environment("agent", **settings)
+            own.setdefault("NIGHTHERD_AGENT_RETRY_SECONDS", RETRY_S)
+            key = await asyncio.to_thread(enrol.signing_key, self.home, own)
+            enrol.renew_host(self.home, self.options.herd, key)
+            program = Program("agent", [sys.executable, "-m", "agent"], own)
+            self._look = FirstLook(self.home, self.options.port)
+            await self._family.start(program, notices.is_ready)
+            self._look.level = notices.level
+        finally:
+            notices.close()
+        print(f"agent: {notices.status}", flush=True)
 
     async def _gateway_answers(self) -> bool:
         return await asyncio.to_thread(gateway_answers, self.home, self.options.port)
