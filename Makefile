@@ -18,6 +18,8 @@ test: $(VENV)/.dev gen/.stamp ## Run every test (ARGS="-k spool" for some)
 	@$(PY) -m pytest $(ARGS)
 drill: $(VENV)/.dev gen/.stamp ## Minutes-long tests that kill, pause and fill things
 	@$(PY) -m pytest -m drill -s $(ARGS)
+lab: $(VENV)/.dev gen/.stamp ## Tests on real hosts with stock kernels, in QEMU (ARGS=6.1 for one kernel)
+	@$(PY) -m pytest tests/lab -m lab -s $(if $(ARGS),--kernel $(ARGS))
 bench: $(VENV)/.dev gen/.stamp ## Measure everything, beside the peers (as root; ARGS="--quick")
 	@$(PY) -m benchmarks all $(ARGS)
 bench-agent: $(VENV)/.dev gen/.stamp ## Measure what the agent misses and costs
@@ -76,4 +78,4 @@ gen/.typed: gen/.stamp | $(VENV)/.dev
 	@$(PY) protos/generate.py
 	@touch $@
 
-.PHONY: run setup test drill bench bench-agent bench-store lint format protos breaking bpf lock clean help
+.PHONY: run setup test drill lab bench bench-agent bench-store lint format protos breaking bpf lock clean help

@@ -104,6 +104,7 @@ class Care:
             gap = self._pipeline.gap(
                 events.Gap.CAUSE_SPOOL_DAMAGE, now, now, source="spool", detail=detail
             )
+            gap.gap.first_batch, gap.gap.last_batch = first, last
             self._pipeline.tell(gap)
 
     def _running(self) -> None:

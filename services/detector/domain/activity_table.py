@@ -19,6 +19,8 @@ MAX_CACHED_PATH_BYTES = 512
 
 RIGHTS = 0o6000
 """setuid and setgid: on a program, it runs with the rights of its owner or group."""
+CAPABILITIES = "security.capability"
+"""The extended attribute that gives a program rights of root."""
 _ATTRIBUTES = events.FileChange.OPERATION_ATTRIBUTES
 _KINDS_OF: Mapping[Operation, Operation] = {
     events.FileChange.OPERATION_LINKED: events.FileChange.OPERATION_CREATED,
@@ -42,6 +44,12 @@ def name_of_type(type_: Type) -> str:
     return pb.ActivityType.Name(type_).removeprefix("ACTIVITY_TYPE_").replace("_", " ").lower()
 
 
+def gives_rights(change: events.FileChange.Change) -> bool:
+    """Whether a program got rights of its owner or group, or capabilities: it has, or was to."""
+    mode = change.mode | change.requested_mode
+    return bool(mode & RIGHTS) or change.attribute == CAPABILITIES
+
+
 @dataclass(frozen=True, slots=True)
 class FileRule:
     """Globs of paths, and the operations that count on them."""
@@ -62,6 +70,7 @@ class Entry:
     group_paths: Globs
     absorbs: bool
     events: frozenset[str]
+    sockets: Globs
     rights: bool = False
 
     def groups(self, executable: bytes, script: bytes) -> bool:
@@ -102,6 +111,9 @@ class Table:
                 if rule.paths.globs:
                     self._script_paths.append((entry.type, rule))
         self._known = frozenset(self._programs) | multi_call
+        self._sockets = tuple(
+            (entry.sockets, entry.type) for entry in entries if entry.sockets.globs
+        )
         self._cached_place = lru_cache(CACHED_PATHS)(self._place)
 
     def place(self, path: bytes, operation: Operation) -> Place | None:
@@ -118,6 +130,10 @@ class Table:
             if entry.also.match(path):
                 return Place(entry.type, also=True)
         return None
+
+    def socket(self, path: bytes) -> "Type | None":
+        """Return the type that connecting to the unix socket at `path` makes."""
+        return next((type_ for globs, type_ in self._sockets if globs.match(path)), None)
 
     def gave_rights(self, path: bytes) -> "Place | None":
         """Return what it means that the file of this name now runs with its owner's rights."""
@@ -177,6 +193,7 @@ def _entry(item: Mapping[str, Any]) -> Entry:
         absorbs=item.get("absorbs", False),
         events=frozenset(item.get("events", ())),
         rights=item.get("rights", False),
+        sockets=Globs(item.get("sockets", ())),
     )
 
 
