@@ -86,9 +86,8 @@ class Translator:
         sorted_records = SortedRecords(records)
         if sorted_records.before:
             self._identifier.snapshot(sorted_records.before)
-        self._identifier.changers = frozenset(
-            each.pid for each in (*sorted_records.files, *sorted_records.reads)
-        )
+        changers = frozenset(each.pid for each in sorted_records.files)
+        self._identifier.changers = changers | {each.pid for each in sorted_records.reads}
         closed, exits = self._processes(
             sorted_records.processes,
             _of_sessions(sorted_records.audit, self._output.offset_ns),

@@ -31,6 +31,9 @@ RENEW_CHECK_S = 600.0
 RECEIVERS = ("store", "detector", "modeler")
 RETRY_S = "1"
 """How often our agent tries to reach services that are starting: they are on this machine."""
+DRAIN_S = "1"
+"""How long the agent's streams may go on when a service stops: it does not end them, as it stops
+last, and sends again what was not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +148,10 @@ class Up:
         return url
 
     async def _start_service(self, name: str, settings: dict[str, str]) -> None:
+        own = environment(name, **settings)
+        own.setdefault(f"NIGHTHERD_{name.upper()}_DRAIN_SECONDS", DRAIN_S)
         program = Program(
-            name,
-            [sys.executable, "-m", f"services.{name}"],
-            environment(name, **settings),
-            self._prepared.user,
+            name, [sys.executable, "-m", f"services.{name}"], own, self._prepared.user
         )
         address, tls = f"127.0.0.1:{self._prepared.ports[name]}", self.home.tls("gateway")
         await self._family.start(program, lambda: serving(tls, address, name))

@@ -124,6 +124,10 @@ class Hasher:
             self._give_up()
 
     def _look(self, job: Job) -> None:
+        glanced = self._opener.glance(job)
+        if glanced is not None and glanced in self._known:
+            self._tell_known(job, glanced)
+            return
         try:
             seen = self._opener.look(job)
         except NotAFileError:
@@ -133,11 +137,8 @@ class Hasher:
             self.left_out += 1
             return
         file, signature = (-1, None) if isinstance(seen, Outcome) else seen
-        known = self._known.find(job, signature, clock.boot_ns())
-        if known is not None:
-            sha256, refusal, again = known
-            if again:
-                self.outcomes.append(Outcome(job, signature, sha256, refusal))
+        if self._tell_known(job, signature):
+            pass
         elif isinstance(seen, Outcome):
             self._settle(seen)
         elif seen[1][2] > self._most_bytes:
@@ -146,6 +147,16 @@ class Hasher:
             return  # the file stays open
         if file >= 0:
             os.close(file)
+
+    def _tell_known(self, job: Job, signature: Signature | None) -> bool:
+        """Say what is known, where it is time to; False: nothing is."""
+        known = self._known.find(job, signature, clock.boot_ns())
+        if known is None:
+            return False
+        sha256, refusal, again = known
+        if again:
+            self.outcomes.append(Outcome(job, signature, sha256, refusal))
+        return True
 
     def _ask(self, waiting: _Waiting) -> bool:
         if len(self._waiting) >= MOST_WAITING:

@@ -26,6 +26,23 @@ class Opener:
         """Know no filesystem yet."""
         self._filesystems = Filesystems()
 
+    def glance(self, job: Job) -> Signature | None:
+        """Return the signature of what lies at the path of `job` now, if it may be that file.
+
+        What is known under it needs no further look: most of what runs ran before.
+        """
+        # Without its inode only the process says which file it runs; the path may be another's now.
+        unsure = not job.inode and job.pid > 0 and not job.script
+        if unsure or job.elsewhere or not self._filesystems.may_be_looked_up(job.path):
+            return None
+        try:
+            status = os.lstat(job.path)
+        except OSError:
+            return None
+        if job.inode and status.st_ino != job.inode:
+            return None
+        return signature_of(status)
+
     def look(self, job: Job) -> "tuple[int, Signature] | Outcome":
         """Return (descriptor, signature) of the file of `job`, which the caller closes.
 

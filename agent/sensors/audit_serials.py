@@ -3,7 +3,8 @@
 The kernel numbers its events from 1 with each boot. Within a boot serials and times rise together,
 but for records that come late: their serial is behind, and so is their time. A serial that is
 behind while its time went on is another boot's. Two records say a boot outright: SYSTEM_BOOT of
-systemd, and the DAEMON_START of an auditd that runs on another kernel than the one before.
+systemd, and the DAEMON_START of an auditd that runs on another kernel than the one before; both
+only where serials are as low as they are then.
 """
 
 import re
@@ -19,6 +20,8 @@ LATE_NS: Final = 1_000_000_000
 """A late record is no later than this after what came before it: no host boots so fast."""
 BOOT_NS: Final = 600_000_000_000
 """SYSTEM_BOOT comes this soon after the first record of its boot, also on a slow host."""
+EARLY: Final = 4096
+"""Serials that a host may have used when it says that it was started."""
 BOOTS: Final = frozenset(("SYSTEM_BOOT", "DAEMON_START"))
 """Types of records that may say that the host was started."""
 _KERNEL = re.compile(rb"\bkernel=(\S{1,256})")
@@ -53,28 +56,37 @@ class Serials:
         self._kernel = b""
         self._kernel_boot = 0
         """The boot in which that kernel was named."""
+        self._other_kernel = False
+        """Whether the next serial is another boot's, if it is low."""
 
     def announced(self, kind: str, serial: int, wall_ns: int, text: bytes) -> None:
         """Note a record that may say that the host was started."""
         if kind == "SYSTEM_BOOT":
-            if self._expected is not None and (
-                self._announced
-                or wall_ns - self._began_ns > BOOT_NS
-                or self._is_another_boot_s(serial % _SERIALS, wall_ns)
-            ):
-                self._restart()
-            self._announced = True
+            self._announce(serial % _SERIALS, wall_ns)
             return
         found = _KERNEL.search(text)
         if found is None:
             return
-        if self._kernel not in (b"", found[1]) and self._kernel_boot == self.restarts:
-            self._restart()
+        self._other_kernel = (
+            self._kernel not in (b"", found[1]) and self._kernel_boot == self.restarts
+        )
         self._kernel, self._kernel_boot = found[1], self.restarts
+
+    def _announce(self, serial: int, wall_ns: int) -> None:
+        if self._expected is not None:
+            again = self._announced or wall_ns - self._began_ns > BOOT_NS
+            if self._is_another_boot_s(serial, wall_ns) or (again and serial < EARLY):
+                self._restart()
+        self._announced = self._announced or serial < EARLY
 
     def follow(self, serial: int, wall_ns: int) -> None:
         """Note that an event with this serial began."""
         serial %= _SERIALS
+        if self._other_kernel:
+            self._other_kernel = False
+            if serial < EARLY and self._expected is not None:
+                self._restart()
+                self._kernel_boot = self.restarts
         if self._expected is None:
             self._expected = self._first = serial
             self._began_ns = self._latest_ns = wall_ns

@@ -7,9 +7,8 @@ import click
 
 from cli.commands.options import HOME, home_of
 
-PORT = click.option(
-    "--port", type=click.IntRange(1, 65535), default=8083, show_default=True, help="Of the API."
-)
+NUMBER = click.IntRange(1, 65535)
+PORT = click.option("--port", type=NUMBER, default=8083, show_default=True, help="Of the API.")
 
 
 @click.command()
@@ -55,8 +54,8 @@ def up(
 
 @click.command()
 @HOME
-@PORT
-def doctor(home: Path | None, port: int) -> None:
+@click.option("--port", type=NUMBER, help="Of the API.  [default: that of the last start]")
+def doctor(home: Path | None, port: int | None) -> None:
     """Say whether this machine has what is needed, and what to do where not."""
     from cli.doctor import report
 

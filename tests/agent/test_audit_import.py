@@ -191,10 +191,10 @@ def test_a_pid_that_executes_again_later_is_another_process(tmp_path):
 
 
 def test_events_bear_their_own_time_and_names_only_what_the_log_says(tmp_path):
-    imported = import_lines(tmp_path, *executed(5, "id", pid=3, uid=0, exe="/usr/bin/id"))
+    imported = import_lines(tmp_path, *executed(5, "id", pid=3, uid=1, exe="/usr/bin/id"))
     ((_, image, event),) = imported.told("exec")
     assert clock.from_timestamp(event.event_time) == 1_783_414_661_335_000_000
-    assert (image.user_id, image.user) == (0, "")  # this machine's root is another
+    assert (image.user_id, image.user) == (1, "")  # this machine's daemon is another
 
 
 def test_rotated_and_compressed_files_are_read_in_the_order_of_their_time(tmp_path):
