@@ -67,15 +67,17 @@ class FileFacts:
         if process is None:
             self._reads.add(record, None, events.ATTRIBUTION_UNKNOWN)
             return
+        identifier = self._identifier
+        several = identifier.who_changed(process, record.boot_ns)
+        since = identifier.since(record.boot_ns)
         if process.ended_ns and process.ended_ns < record.boot_ns:
             record = record._replace(boot_ns=process.ended_ns)
-        several = self._identifier.images_this_tick(process)
-        sure = record.exact and not several
+        sure = record.exact and len(several) == 1
         self._reads.add(
             record,
-            self._identifier.images.refresh(process),
+            identifier.images.refresh(process, min(since, record.boot_ns), several[0]),
             events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
-            tuple(each.image.exec_id for each in several),
+            tuple(each.image.exec_id for each in several) if len(several) > 1 else (),
         )
 
     def _mounted(self, record: MountRecord, now: int) -> None:
@@ -93,5 +95,7 @@ class FileFacts:
                 watched_paths=record.watched,
             ),
         )
-        ran = self._identifier.images.refresh(process) if process is not None else None
+        ran = None
+        if process is not None:
+            ran = self._identifier.images.refresh(process, record.boot_ns)
         self._output.add(Made(ran, event, urgent=bool(record.watched)), now)

@@ -37,6 +37,8 @@ from nightherd.event.v1 import event_pb2 as events
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
 MOST_ADDRESS_LOOKS = 3
+SESSION_FIRST_NS = 4_000_000
+"""Of records that bear the same time, as coarse as audit's are, a session's are the earlier."""
 _PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
 
 
@@ -84,7 +86,13 @@ class Translator:
         sorted_records = SortedRecords(records)
         if sorted_records.before:
             self._identifier.snapshot(sorted_records.before)
-        closed, exits = self._processes(sorted_records.processes, now)
+        changers = frozenset(each.pid for each in sorted_records.files)
+        self._identifier.changers = changers | {each.pid for each in sorted_records.reads}
+        closed, exits = self._processes(
+            sorted_records.processes,
+            _of_sessions(sorted_records.audit, self._output.offset_ns),
+            now,
+        )
         self._tell_sessions(now)
         for file in sorted_records.files:
             self._file(file, now)
@@ -102,19 +110,30 @@ class Translator:
         self._tell_sessions(now)
 
     def _processes(
-        self, records: list[ProcessRecord], now: int
+        self, records: list[ProcessRecord], sessions: deque[tuple[int, AuditRecord]], now: int
     ) -> tuple[list[str], list[tuple[ProcessRecord, Ran]]]:
-        """Follow processes; return images that are over, and ends to be told of."""
+        """Follow processes, and sessions as of each moment.
+
+        Returns:
+            images that are over, and ends to be told of.
+        """
         closed: list[str] = []
         exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
+            while sessions and sessions[0][0] <= record.boot_ns + SESSION_FIRST_NS:
+                self._of_session(*sessions.popleft())
             if record.kind == "fork":
                 self._identifier.fork(record)
             elif record.kind == "exec":
                 self._executed(record, now, closed)
             else:
                 self._ended(record, closed, exits)
+        while sessions:
+            self._of_session(*sessions.popleft())
         return closed, exits
+
+    def _of_session(self, boot_ns: int, record: AuditRecord) -> None:
+        audit_events.note_session(record, self._identifier, boot_ns)
 
     def _executed(self, record: ProcessRecord, now: int, closed: list[str]) -> None:
         known = self._identifier.processes.get(record.pid)
@@ -154,7 +173,7 @@ class Translator:
         session.address_looks += 1
         if address := ssh_client_of(process.pid):
             self._identifier.book.address_known(session.session_id, address, boot_ns)
-            self._identifier.images.refresh(process)
+            self._identifier.images.refresh(process, boot_ns)
 
     def _exited(self, record: ProcessRecord, ran: Ran, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
@@ -180,16 +199,18 @@ class Translator:
         if process is None:
             self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
             return
+        identifier = self._identifier
+        several = identifier.who_changed(process, record.boot_ns)
+        since = identifier.since(record.boot_ns)
         if process.ended_ns and process.ended_ns < record.boot_ns:
             # It bears the time at which it was read: what a process did, it did before its end.
             record = record._replace(boot_ns=process.ended_ns)
-        several = self._identifier.images_this_tick(process)
-        sure = record.exact and not several
+        sure = record.exact and len(several) == 1
         self._collect(
             record,
-            self._identifier.images.refresh(process),
+            identifier.images.refresh(process, min(since, record.boot_ns), several[0]),
             events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
-            tuple(each.image.exec_id for each in several),
+            tuple(each.image.exec_id for each in several) if len(several) > 1 else (),
             now,
         )
 
@@ -261,7 +282,9 @@ class Translator:
             event.listen.protocol = protocol
             event.listen.local_address = record.local_address
             event.listen.local_port = record.local_port
-        ran = self._identifier.images.refresh(process) if process is not None else None
+        ran = None
+        if process is not None:
+            ran = self._identifier.images.refresh(process, record.boot_ns)
         self._output.add(Made(ran, event), now)
 
     def _audit(self, records: list[AuditRecord], now: int) -> None:
@@ -277,7 +300,7 @@ class Translator:
         for news in self._identifier.book.news(now):
             self._output.add(told_session(news, self._names, self._output.offset_ns), now)
         for change in self._identifier.book.take_login_changes():
-            ran = self._identifier.images.refresh(change.process)
+            ran = self._identifier.images.refresh(change.process, change.boot_ns)
             self._output.add(told_login_change(change, ran, self._output.offset_ns), now)
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
@@ -286,3 +309,11 @@ class Translator:
         time = event.event_time
         time.seconds, time.nanos = divmod(boot_ns + self._output.offset_ns, clock.NS)
         return event
+
+
+def _of_sessions(records: Iterable[AuditRecord], offset_ns: int) -> deque[tuple[int, AuditRecord]]:
+    """Return the records that tell of sessions, by when they were made (boot clock)."""
+    kinds = audit_events.SESSIONS
+    found = [(each.wall_ns - offset_ns, each) for each in records if each.kind in kinds]
+    found.sort(key=lambda each: each[0])
+    return deque(found)

@@ -111,10 +111,11 @@ def _mount(line: bytes) -> Mount | None:
     if len(fields) < 5 or len(of) < 2:  # noqa: PLR2004 - proc_pid_mountinfo(5)
         return None
     number, parent, device, root, point = fields[:5]
-    return Mount(number, parent, device, _plain(root), _plain(point), of[0], _plain(of[1]))
+    return Mount(number, parent, device, unescaped(root), unescaped(point), of[0], unescaped(of[1]))
 
 
-def _plain(field: bytes) -> bytes:
+def unescaped(field: bytes) -> bytes:
+    """Return a field of a mount table as it is: spaces and the like are octal numbers there."""
     return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field)
 
 

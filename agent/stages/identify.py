@@ -4,17 +4,25 @@ Identity is inherited at fork and changes at exec; a session, once known, sticks
 docs/architecture.md and the proto comments for what each field means.
 """
 
+from bisect import bisect_left
+from collections import deque
 from functools import partial
 
+from agent.genuine import Genuine
 from agent.lines import Line, Ran, below
 from agent.names import Names
-from agent.processes import Process, Processes
+from agent.processes import TICK_NS, Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
-from agent.stages import maintenance, services
-from agent.stages.images import TICK_NS, Images
+from agent.stages import maintenance, origins, services
+from agent.stages.images import Images
 from agent.stages.scripts import script_of
 from agent.stages.session_book import SessionBook
-from agent.stages.sessions import SCHEDULED, USER_MANAGER
+from agent.stages.sessions import PERSON, SCHEDULED, USER_MANAGER, kind_of_opener
+from nightherd.event.v1 import event_pb2 as events
+
+_Born = events.BornFrom
+MOST_TICKS = 512
+"""Of which it is known when they began: as far back as a change may be held."""
 
 
 class Identifier:
@@ -23,17 +31,28 @@ class Identifier:
     def __init__(self, boot_id: str, names: Names) -> None:
         """Begin knowing nobody; feed it a snapshot first."""
         self.processes = Processes()
-        self.book = SessionBook(self.processes)
         self.images = Images(boot_id, names)
-        self._tick = 0
-        self._since_ns = 0
-        """When the last tick began: what this one's records tell of happened since."""
+        self.genuine = Genuine(self.images.owners)
+        self.book = SessionBook(self.processes, self.genuine)
+        self.grain_ns = 0
+        """How coarse the times of processes' records are."""
+        self.changers: frozenset[int] = frozenset()
+        """Who changed files that are to be told next: of them a mere fork matters as well."""
+        self._ticks: deque[int] = deque(maxlen=MOST_TICKS)
 
     def begin_tick(self, wall_minus_boot_ns: int, boot_ns: int) -> None:
         """Begin a round of records; boot time becomes wall time by adding `wall_minus_boot_ns`."""
         self.images.wall_minus_boot_ns = wall_minus_boot_ns
-        self._tick += 1
-        self._since_ns, self.images.now_ns = self.images.now_ns, boot_ns
+        self._ticks.append(boot_ns)
+
+    def since(self, read_ns: int) -> int:
+        """Return since when a change may have happened that was read at `read_ns`.
+
+        Sources without times of their own are read once a tick: it came after the tick before.
+        """
+        ticks = self._ticks
+        place = bisect_left(ticks, read_ns + 1) - 2
+        return ticks[place] if place >= 0 else (ticks[0] if ticks else 0)
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -60,7 +79,9 @@ class Identifier:
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
         if record.session_id != UNSET_ID or process.session is not None:
-            self.book.follow(process, record, parent, record.ppid)
+            # A fork that was found by looking may have joined its session since.
+            within = record.exact or _is_in(parent, record.session_id)
+            self.book.follow(process, record, parent, record.ppid if within else record.pid)
         self.processes.add(process)
         return process
 
@@ -72,13 +93,16 @@ class Identifier:
             # Its fork was not seen (lost, or before the agent).
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
-        # Of a mere fork nobody asked about, only its id may matter.
-        before = process.ran if process.executed or (process.above is None and not unseen) else None
-        opener = process
+        # Of a mere fork nobody asked about, only its id may matter, unless it changed files.
+        wanted = process.executed or record.pid in self.changers
+        before = process.ran if wanted or (process.above is None and not unseen) else None
+        if before is not None and wanted and not process.executed:
+            process.history = [(process.start_ns, before)]
+        opener, came_from = process, process.executable
         process.parent_pid = record.ppid
         process.terminal = record.terminal
         process.session_leader = record.session_leader
-        process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
+        self._note_place(process, record, came_from)
         if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
         if before is not None and before.image.executable and process.executed:
@@ -90,14 +114,10 @@ class Identifier:
         process.program = script or record.executable
         self._note_maintenance(process, record)
         self._name_service(process, rooted=self._heads_itself(process))
-        process.known_ran = self.images.of_exec(
+        ran = process.known_ran = self.images.of_exec(
             process, record, script, before.image.exec_id if before is not None else ""
         )
-        if process.candidates_tick != self._tick:
-            # What it ran until now may have done what this tick's file events tell.
-            process.candidates = [before] if before is not None and process.executed else []
-            process.candidates_tick = self._tick
-        process.candidates.append(process.known_ran)
+        process.begins(ran, record.boot_ns)
         process.executed, process.executable = True, record.executable
         return process
 
@@ -111,14 +131,18 @@ class Identifier:
         self.book.end(process, record.boot_ns)
         return process
 
-    def images_this_tick(self, process: Process) -> list[Ran]:
-        """Return what ran with a process's pid within this tick, when it is more than one image."""
-        now = process.candidates_tick == self._tick
-        before = process.predecessor
-        if before is not None and before.ended_ns > self._since_ns:
-            ran = before.candidates if before.candidates_tick == self._tick else [before.ran]
-            return [*ran, *(process.candidates if now else [process.ran])]
-        return process.candidates if now and len(process.candidates) > 1 else []
+    def who_changed(self, process: Process, read_ns: int) -> list[Ran]:
+        """Return what may have made a change by a process's pid that was read at `read_ns`.
+
+        The likeliest is the first: the latest that is no package manager's. What a package
+        manager may have done is not excused as long as another may have done it.
+        """
+        since = self.since(read_ns) - self.grain_ns
+        found = process.ran_within(since, read_ns + self.grain_ns) or [process.ran]
+        if len(found) > 1:
+            found.reverse()
+            found.sort(key=_is_maintenance)
+        return found
 
     # -- identity --------------------------------------------------------------------------------
 
@@ -140,6 +164,8 @@ class Identifier:
             process.audit_session_id = parent.audit_session_id
             process.kernel_login = parent.kernel_login
             process.executable = parent.executable
+            process.terminal_is_service = parent.terminal_is_service
+            process.born = parent.born
             if parent.executable:
                 process.above = _below(parent)
         above = parent.image if parent is not None else None
@@ -158,6 +184,31 @@ class Identifier:
 
     # -- services --------------------------------------------------------------------------------
 
+    def _note_place(self, process: Process, record: ProcessRecord, came_from: bytes) -> None:
+        """Note where a program runs; whether a terminal there is a person's.
+
+        A terminal makes nobody a person below a service. Where something begins, a unit's first
+        program, a container's, or one that a runtime or an opener of sessions starts, the terminal
+        that it was given says whether somebody sits before it.
+        """
+        before = services.place_of(process.cgroup)
+        if record.cgroup not in ("", "/"):
+            process.cgroup = record.cgroup
+        if not process.executed:
+            process.roots = False
+        if _moved(before, services.place_of(process.cgroup)) or (
+            services.is_runtime(came_from) or self._forked_by_init(process)
+        ):
+            process.roots = True
+        if process.roots:
+            process.terminal_is_service = not record.terminal
+        if kind_of_opener(came_from) == PERSON:
+            process.terminal_is_service = False
+
+    def _forked_by_init(self, process: Process) -> bool:
+        above = process.above
+        return process.parent_pid == 1 and (above is None or above.ancestor.pid <= 1)
+
     def _heads_itself(self, process: Process) -> bool:
         """Whether the process was left to PID 1 in a POSIX session of its own."""
         if process.parent_pid != 1 or process.terminal or process.pid == 1:
@@ -166,15 +217,47 @@ class Identifier:
         return leader == process.pid or self.processes.get(leader) is None
 
     def _name_service(self, process: Process, *, rooted: bool) -> None:
-        unit = services.place_of(process.cgroup).unit
-        if unit is not None:
-            process.service = unit
-        elif process.session is not None and process.session.kind == SCHEDULED:
-            process.service = _as_service(process.session.opener)
-        elif process.session is not None and process.session.kind != USER_MANAGER:
+        session = process.session
+        place = services.place_of(process.cgroup)
+        if place.unit and not (place.scope and session is not None):
+            started = not process.executable or services.is_manager(process.executable)
+            if started or place.container_id or self._forked_by_init(process):
+                process.service = place.unit
+            else:
+                way = _Born.WAY_TRANSIENT_UNIT if place.scope else _Born.WAY_UNSPECIFIED
+                self._leaves_for(process, place.unit, way)
+        elif session is not None and session.kind == SCHEDULED:
+            process.service = place.unit or process.service or _as_service(session.opener)
+        elif session is not None and (session.kind != USER_MANAGER or place.unit == ""):
+            # Also what systemd-run --scope puts apart: it is its session's still.
             process.service = ""
-        elif process.pid == 1 or (rooted and process.session is None):
+        elif process.pid == 1:
             process.service = _as_service(process.program)
+        elif place.unit == "" and services.is_manager(process.executable):
+            process.service = ""  # a person's manager
+        elif rooted and session is None and place.unit is None:
+            self._leaves_for(process, _as_service(process.program), _Born.WAY_DAEMONISED)
+
+    def _leaves_for(self, process: Process, service: str, way: "_Born.Way.ValueType") -> None:
+        """A process has another service now than it inherited; it keeps where it came from."""
+        left, process.service = process.service, service
+        if process.born is not None or left == service or not left:
+            return
+        first = self.processes.get(1)
+        above = process.above
+        if (first is not None and left == first.service) or above is None:
+            return  # init starts services: none of them came from another
+        came_from = self.processes.image_of(above.ancestor.exec_id)
+        if came_from is not None:
+            process.born = origins.of_image(came_from, way, events.ATTRIBUTION_EXACT)
+        else:
+            process.born = _Born(
+                exec_id=above.ancestor.exec_id,
+                provenance=events.PROVENANCE_SERVICE,
+                way=way,
+                attribution=events.ATTRIBUTION_EXACT,
+            )
+        process.born.service = left
 
     def _note_maintenance(self, process: Process, record: ProcessRecord) -> None:
         if process.maintenance or record.effective_user_id != 0:
@@ -196,9 +279,9 @@ class Identifier:
         if daemonised and services.place_of(child.cgroup).unit is None:
             service = _as_service(child.program)
             if service != child.service:
-                child.service = service
+                self._leaves_for(child, service, _Born.WAY_DAEMONISED)
                 for grandchild in self._below(child):
-                    grandchild.service = service
+                    grandchild.service, grandchild.born = service, child.born
 
     def _below(self, process: Process) -> list[Process]:
         """Return living descendants that inherited the process's service meanwhile."""
@@ -217,7 +300,14 @@ class Identifier:
         """Learn one process that ran before it was heard of."""
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
+        before = services.place_of(process.cgroup)
         process.cgroup = record.cgroup if record.cgroup != "/" else ""
+        moved = _moved(before, services.place_of(process.cgroup))
+        above = parent.executable if parent is not None else b""
+        if moved or record.ppid <= 1 or services.is_runtime(above):
+            process.roots, process.terminal_is_service = True, not record.terminal
+        if kind_of_opener(above) == PERSON:
+            process.terminal_is_service = False
         self.book.follow_preexisting(process, record, parent)
         if record.executable:
             script = script_of(
@@ -230,14 +320,30 @@ class Identifier:
             # PID 1 of a container or a small VM may hide its file; its first argument names it.
             named = record.arguments[0] if record.arguments else b""
             process.program = named if named.startswith(b"/") else b""
+        process.executable = b""  # whatever is there was put there before
         orphan = record.ppid == 1 and not record.terminal
         self._name_service(process, rooted=orphan and record.session_leader == record.pid)
         process.known_ran = self.images.of_exec(
             process, record, script, parent.image.exec_id if parent is not None else ""
         )
         process.executed, process.executable = True, record.executable
+        process.history = [(record.start_ns, process.ran)]
         self.processes.add(process)
         return process
+
+
+def _moved(before: services.Place, now: services.Place) -> bool:
+    """Whether one unit or container was left for another; to a session's scope is no such move."""
+    return bool(now.unit) and (now.unit, now.container_id) != (before.unit, before.container_id)
+
+
+def _is_in(process: Process | None, session_id: int) -> bool:
+    known = process.kernel_login if process is not None else None
+    return known is not None and known[1] == session_id
+
+
+def _is_maintenance(ran: Ran) -> bool:
+    return ran.image.maintenance
 
 
 def _below(parent: Process) -> Line:

@@ -25,7 +25,7 @@ def with_database(host, tmp_path):
     """The host, with a package database."""
     package_databases.dpkg(tmp_path, OWNED)
     owners = host.identifier.images.owners
-    owners._root = tmp_path
+    owners.root = tmp_path
     owners.refresh()
     return host
 
