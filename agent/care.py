@@ -1,7 +1,6 @@
 """What the agent does beside its loop: facts, status, self-test, directives."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -105,6 +104,7 @@ class Care:
             gap = self._pipeline.gap(
                 events.Gap.CAUSE_SPOOL_DAMAGE, now, now, source="spool", detail=detail
             )
+            gap.gap.first_batch, gap.gap.last_batch = first, last
             self._pipeline.tell(gap)
 
     def _running(self) -> None:
@@ -198,12 +198,20 @@ class Care:
         old = self._pipeline.sensors
         if old.level == level:
             return
-        began = time.monotonic()
+        self._pipeline.tick()  # what the old ones have is not lost
+        began = self._pipeline.seen_through_ns
         old.close()
         fresh = open_sensors(level, self._pipeline.watch_list)  # type: ignore[arg-type]
+        seeing = clock.boot_ns()
         fresh.not_seen = [*why, *fresh.not_seen]
         self._pipeline.sensors = fresh
-        log.warning("level changed", sensing=fresh.level, s=round(time.monotonic() - began, 2))
+        log.warning("level changed", sensing=fresh.level, s=round((seeing - began) / clock.NS, 2))
+        detail = f"The level changed to {fresh.level}."
+        self._pipeline.tell(
+            self._pipeline.gap(
+                events.Gap.CAUSE_SENSOR_BLIND, began, seeing, source=old.level, detail=detail
+            )
+        )
         self.tell_status(_Status.STATE_LEVEL_CHANGED)
 
     def obey(self, directive: delivery.Directive) -> None:

@@ -1,12 +1,15 @@
 """What comes out of the pipeline: events collected, sealed, spooled; what is lost, told."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
+from agent.hashing.hashing import Hashing
 from agent.spool import Evicted, Spool
-from agent.stages.budget import Budgets
+from agent.stages.bounds import pieces
+from agent.stages.budget import TELL_NS, Budgets
 from agent.stages.fold import Made
 from agent.stages.seal import Collector, Link, Sealer
 from chassis import clock
@@ -21,7 +24,30 @@ spool_gauge = Gauge("nightherd_agent_spool_bytes", "Bytes in the spool")
 
 MOST_UNWRITTEN = 32
 """Batches kept in memory while the disk takes none."""
+UNHASHED_NS = 60_000_000_000
+"""How often it is told how many files were not hashed."""
 _Gap = events.Gap
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """What is missing and was not told yet."""
+
+    count: int = 0
+    since_ns: int = 0
+    until_ns: int = 0
+
+    def add(self, count: int, since_ns: int, until_ns: int) -> None:
+        """Count more."""
+        self.since_ns = min(self.since_ns, since_ns) if self.count else since_ns
+        self.until_ns = max(self.until_ns, until_ns)
+        self.count += count
+
+    def take(self) -> "_LeftOut":
+        """Return what it is, and begin anew."""
+        taken = _LeftOut(self.count, self.since_ns, self.until_ns)
+        self.count = self.until_ns = 0
+        return taken
 
 
 class Witness(Protocol):
@@ -48,7 +74,14 @@ class Output:
         self._unwritten: list[tuple[delivery.SealedBatch, Link]] = []
         self.offset_ns = clock.wall_minus_boot_ns()
         """Wall clock minus boot clock, as of this tick."""
+        self._left_out = _LeftOut()
+        """Facts that found no room in their events; boot clock."""
+        self._unsealed = _LeftOut()
+        """Events that were never sealed, as the disk took nothing; wall clock."""
         self.witness: Witness | None = None
+        self.hashing: Hashing | None = None
+        """What makes hashes of files that events name; None: nothing does."""
+        self._unhashed_ns = clock.boot_ns()
         self.event_count = 0
         self.lost_count = 0
 
@@ -78,15 +111,24 @@ class Output:
         """Add one event at `now` (boot clock)."""
         if self.witness is not None:
             self.witness.saw(made)
+        if self.hashing is not None:
+            self.hashing.met(made, now)
         if not made.urgent and made.image is not None and not self._budgets.take(made.image, now):
             return
-        if self._collector.add(made, now):
-            self._seal()
+        some, left_out = pieces(made.event, self._collector.bounds)
+        if left_out:
+            self.lost(left_out, "event")
+            self._left_out.add(left_out, now, now)
+        for event in some:
+            one = made if event is made.event else Made(made.ran, event, made.urgent, made.kind)
+            if self._collector.add(one, now):
+                self._seal()
 
     def advance(self, now: int) -> None:
         """Seal what is due; try again to write what the disk did not take."""
         self._budgets.refill(now)
         self._tell_losses(now)
+        self._tell_hashes(now)
         if self._collector.due(now):
             self._seal()
         elif self._unwritten:
@@ -97,6 +139,8 @@ class Output:
         self._tell_losses(clock.boot_ns(), all_of_them=True)
         if len(self._collector):
             self._seal()
+        if self.hashing is not None:
+            self.hashing.close()
 
     def gap(
         self,
@@ -140,11 +184,42 @@ class Output:
             )
             gap.gap.service = loss.service
             self.tell(gap, urgent=False)
+        left_out = self._left_out
+        if left_out.count and (all_of_them or now - left_out.since_ns >= TELL_NS):
+            told = left_out.take()
+            detail = "Facts were left out of events that would have exceeded their bound."
+            cause = _Gap.CAUSE_EVENT_BOUND
+            self.tell(
+                self.gap(
+                    cause,
+                    told.since_ns,
+                    told.until_ns,
+                    source="agent",
+                    lost=told.count,
+                    detail=detail,
+                ),
+                urgent=False,
+            )
+
+    def _tell_hashes(self, now: int) -> None:
+        if self.hashing is None:
+            return
+        for made in self.hashing.advance(now):
+            self.add(made, now)
+        if now - self._unhashed_ns >= UNHASHED_NS:
+            since, self._unhashed_ns = self._unhashed_ns, now
+            if count := self.hashing.take_left_out():
+                self.lost(count, "hashing")
+                detail = "Files that ran or changed were not hashed: too many at once."
+                overflow = _Gap.CAUSE_OVERFLOW
+                gap = self.gap(overflow, since, now, source="hashing", lost=count, detail=detail)
+                self.tell(gap, urgent=False)
 
     def _seal(self) -> None:
         body = self._collector.take()
         if len(self._unwritten) >= MOST_UNWRITTEN:
-            self._given_up(Evicted(0, 0, body.event_count))
+            self.lost(body.event_count, "spool")
+            self._unsealed.add(body.event_count, body.first_ns, body.last_ns)
             return
         self.event_count += body.event_count
         events_total.inc(body.event_count)
@@ -163,19 +238,24 @@ class Output:
         spool_gauge.set(self._spool.size_bytes)
         self._wake()
         for hole in evicted:
-            self._given_up(hole)
+            self.lost(hole.event_count, "spool")
+            self.given_up(hole, f"The spool is full: batches {hole.first} to {hole.last} went.")
+        if self._unsealed.count:
+            # Not before: what told of it would have been lost the same way.
+            told = self._unsealed.take()
+            hole = Evicted(0, 0, told.count, told.since_ns, told.until_ns, _Gap.CAUSE_GIVEN_UP)
+            self.given_up(hole, "The disk did not take them; they were given up unsealed.")
 
-    def _given_up(self, hole: Evicted) -> None:
-        self.lost(hole.event_count, "spool")
+    def given_up(self, hole: Evicted, detail: str) -> None:
+        """Tell of events that are in no batch any more, or in batches that go nowhere."""
         now = clock.boot_ns()
-        self.tell(
-            self.gap(
-                _Gap.CAUSE_SPOOL_EVICTION,
-                hole.first_ns - self.offset_ns if hole.first_ns else now,
-                hole.last_ns - self.offset_ns if hole.last_ns else now,
-                source="spool",
-                lost=hole.event_count,
-                detail=f"The spool is full: batches {hole.first} to {hole.last} were given up.",
-            ),
-            urgent=False,
+        gap = self.gap(
+            hole.cause,
+            hole.first_ns - self.offset_ns if hole.first_ns else now,
+            hole.last_ns - self.offset_ns if hole.last_ns else now,
+            source="spool",
+            lost=hole.event_count or None,
+            detail=detail,
         )
+        gap.gap.first_batch, gap.gap.last_batch = hole.first, hole.last
+        self.tell(gap, urgent=False)

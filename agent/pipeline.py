@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
+from agent.hashing.hashing import Hashing
 from agent.names import UserNames
 from agent.output import Output, Witness
 from agent.sensors import OpenSensors
@@ -55,7 +56,9 @@ class Pipeline:
         self._translator = Translator(self.identifier, self._names, watch_list, self._output)
         self._clock = ClockSteps()
         self._last_tick_ns = clock.boot_ns()
+        self._running_hashed = False
         self.tell, self.gap = self._output.tell, self._output.gap
+        self.given_up = self._output.given_up
 
     @property
     def watch_list(self) -> WatchList:
@@ -74,6 +77,16 @@ class Pipeline:
     @witness.setter
     def witness(self, witness: Witness | None) -> None:
         self._output.witness = witness
+
+    @property
+    def hashing(self) -> Hashing | None:
+        """What makes hashes of the files that events name."""
+        return self._output.hashing
+
+    def hash_with(self, hashing: Hashing | None) -> None:
+        """Have files hashed that run or change from now on, and what runs already."""
+        self._output.hashing = hashing
+        self._running_hashed = False
 
     @property
     def event_count(self) -> int:
@@ -100,12 +113,20 @@ class Pipeline:
         self._output.limit(limits.body_size_bytes)
         self.identifier.images.limit(limits.arguments_size_bytes)
 
+    @property
+    def seen_through_ns(self) -> int:
+        """Until when the sensors were read last (boot clock)."""
+        return self._last_tick_ns
+
     async def run(self) -> None:
-        """Tick until cancelled, then seal what is there."""
+        """Tick until cancelled, then once more, and seal what is there."""
         try:
             while True:
                 self.tick()
                 await asyncio.sleep(TICK_S)
+        except asyncio.CancelledError:
+            self.tick()
+            raise
         finally:
             self.finish()
 
@@ -126,6 +147,9 @@ class Pipeline:
         self._translator.handle(self._drain(now), now)
         self._translator.advance(now)
         self.identifier.forget(now)
+        if not self._running_hashed and self._output.hashing is not None:
+            self._running_hashed = True  # the first tick of sensors told what ran before
+            self._output.hashing.running(process.ran for process in self.identifier.processes)
         self._output.advance(now)
         processes_gauge.set(len(self.identifier.processes))
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from agent import renewal, ship
+from agent import downtime, renewal, ship
 from agent.care import Care, watched_paths
 from agent.cost import Cost
+from agent.hashing.hashing import Hashing
 from agent.identity import signing_key
 from agent.pipeline import Pipeline
 from agent.sensors import folders, open_sensors, watchlist
@@ -24,9 +24,9 @@ from agent.stages.seal import Host, Sealer
 from chassis import clock
 from chassis.channel import Channel
 from chassis.counters import serve_metrics
-from chassis.signals import until_terminated
+from chassis.notify import notify
+from chassis.signals import terminated
 from chassis.tls import Identity
-from nightherd.event.v1 import event_pb2 as events
 
 if TYPE_CHECKING:
     from agent.settings import Settings
@@ -53,6 +53,7 @@ def lock(folder: Path) -> int:
 
 async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR0915  (wiring)
     """Watch this host until SIGTERM."""
+    stop = terminated()
     lock(settings.dir)
     renewal.complete(settings.tls_dir)
     identity = Identity(settings.tls_dir)
@@ -62,12 +63,15 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
             f"agent: the certificate is of role {peer.role!r} and herd {peer.herd!r}, "
             f"not of a host of herd {settings.herd or peer.herd!r}: enrol this host anew"
         )
+    # Before anything that takes time: what happens meanwhile waits in the kernel.
+    watch_list = folders.of_this_host(watchlist.load()).with_paths(watched_paths(settings))
+    sensors = open_sensors(settings.level, watch_list)
+    seeing_ns = clock.boot_ns()
+    status = f"STATUS=It watches at the level {sensors.level}."
+    notify("READY=1", status, f"X_NIGHTHERD_LEVEL={sensors.level}")
     spool = Spool(settings.dir / "spool", settings.spool_bytes)
     host = Host(peer.host_id, peer.herd, clock.boot_id(), version)
     sealer = Sealer(host, signing_key(settings.dir), spool.link)
-    further = watched_paths(settings)
-    watch_list = folders.of_this_host(watchlist.load()).with_paths(further)
-    sensors = open_sensors(settings.level, watch_list)
     shippers: list[Shipper] = []
 
     def wake() -> None:
@@ -77,6 +81,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
     pipeline = Pipeline(
         sensors, watch_list, spool, sealer, wake, Budgets(settings.service_events_per_second)
     )
+    pipeline.hash_with(Hashing.of_this_host(settings.hash_bytes, settings.hash_cpu_percent))
     cost = Cost(pipeline, spool, shippers)
     care = Care(settings, pipeline, spool, cost, version)
     channels = []
@@ -86,10 +91,20 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
         (ship.MODELER, settings.modeler),
     ):
         if address:
-            channel = Channel(address, identity, receiver.name)
+            channel = Channel(address, identity, receiver.name, settings.retry_seconds)
             channels.append(channel)
             shippers.append(
-                Shipper(receiver, channel, spool, peer.host_id, version, care.obey, pipeline.limit)
+                Shipper(
+                    receiver,
+                    channel,
+                    spool,
+                    peer.host_id,
+                    version,
+                    care.obey,
+                    pipeline.limit,
+                    pipeline.given_up,
+                    settings.retry_seconds,
+                )
             )
     cost.serve()
     metrics = serve_metrics(settings.metrics_listen)
@@ -104,7 +119,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
     if sensors.said:
         log.warning("the kernel refused a level", said=sensors.said)
     await asyncio.to_thread(pipeline.identifier.images.owners.refresh)
-    _tell_history(pipeline, spool)
+    pipeline.tell(*downtime.gaps(settings.dir, spool, seeing_ns))
     # What is loaded now stays; what comes is messages and tuples without cycles. Looking for
     # cycles among them all the time would cost a tenth of the CPU.
     gc.collect()
@@ -113,7 +128,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
     ticking = asyncio.create_task(pipeline.run())
     caring = asyncio.create_task(care.run())
     shipping = [asyncio.create_task(shipper.run()) for shipper in shippers]
-    stopping = asyncio.create_task(until_terminated())
+    stopping = asyncio.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait(
             {ticking, caring, *shipping, stopping}, return_when=asyncio.FIRST_COMPLETED
@@ -129,6 +144,9 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        if not (pipeline.unwritten or pipeline.collected):
+            seen = pipeline.seen_through_ns
+            downtime.note(settings.dir, spool.link.number, seen, clock.wall_minus_boot_ns())
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
                 await _until_settled(spool, shippers)
@@ -151,39 +169,3 @@ async def _until_settled(spool: Spool, shippers: list[Shipper]) -> None:
         for shipper in shippers
     ):
         await asyncio.sleep(0.05)
-
-
-def _tell_history(pipeline: Pipeline, spool: Spool) -> None:
-    """Say what is missing from before: the time without an agent, and the spool's torn end."""
-    now = clock.wall_ns()
-    if spool.link.number and spool.last_event_ns < now:
-        pipeline.tell(
-            _gap(
-                events.Gap.CAUSE_AGENT_DOWN,
-                spool.last_event_ns,
-                now,
-                "agent",
-                "The agent did not run.",
-            )
-        )
-    if spool.torn_bytes:
-        detail = f"{spool.torn_bytes} bytes at the end of the spool were torn and are left out."
-        pipeline.tell(
-            _gap(events.Gap.CAUSE_SPOOL_DAMAGE, spool.last_event_ns, now, "spool", detail)
-        )
-
-
-def _gap(
-    cause: "events.Gap.Cause.ValueType", start_ns: int, end_ns: int, source: str, detail: str
-) -> events.Event:
-    start: Timestamp = clock.to_timestamp(start_ns)
-    return events.Event(
-        gap=events.Gap(
-            cause=cause,
-            start_time=start,
-            end_time=clock.to_timestamp(end_ns),
-            precision=events.Gap.PRECISION_UNKNOWN,
-            source=source,
-            detail=detail,
-        )
-    )

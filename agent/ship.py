@@ -1,6 +1,7 @@
 """Shipping: one stream for each receiver, resumed for ever, never faster than it is told."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from chassis.counters import Counter
 from nightherd.detector.v1 import detector_service_pb2 as detector
 from nightherd.detector.v1.detector_service_pb2_grpc import DetectorServiceStub
 from nightherd.event.v1 import delivery_pb2 as pb
+from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import modeler_service_pb2 as modeler
 from nightherd.modeler.v1.modeler_service_pb2_grpc import ModelerServiceStub
 from nightherd.store.v1 import store_service_pb2 as store
@@ -30,6 +32,8 @@ rejected = Counter("nightherd_agent_batches_rejected", "Batches that were refuse
 
 PROTOCOL_VERSION = 1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 12.8
+WARN_S = 10.0
+"""How often it is logged that a receiver is not reached."""
 HELLO_TIMEOUT_S = 20.0
 STEADY_S = 2.0
 """A stream that lasted this long begins the back-off anew."""
@@ -70,9 +74,14 @@ class Shipper:
         agent_version: str,
         on_directive: Callable[[pb.Directive], None],
         on_limits: Callable[[pb.Limits], None] = lambda _: None,
+        on_given_up: Callable[[Evicted, str], None] = lambda _hole, _detail: None,
+        longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
-        """Nothing happens before `run`."""
-        self._on_limits = on_limits
+        """Nothing happens before `run`; `longest_pause_s` lies between two tries at most."""
+        self._longest_pause_s = longest_pause_s
+        self._on_limits, self._on_given_up = on_limits, on_given_up
+        self._refused = 0
+        """Highest number that is larger than this receiver takes, as far as that was told."""
         self._receiver, self._channel, self._spool = receiver, channel, spool
         self._host_id, self._agent_version = host_id, agent_version
         self._on_directive = on_directive
@@ -91,7 +100,7 @@ class Shipper:
 
     async def run(self) -> None:
         """Ship until cancelled."""
-        pause_s = FIRST_PAUSE_S
+        pause_s, warned_s = FIRST_PAUSE_S, -math.inf
         while True:
             began = time.monotonic()
             try:
@@ -106,12 +115,13 @@ class Shipper:
             self.connected, self.why = False, reason
             if was_connected:
                 log.info("stream ended", receiver=self.name, why=reason[:300])
-            elif pause_s in (FIRST_PAUSE_S, LONGEST_PAUSE_S):
+            elif pause_s == FIRST_PAUSE_S or began - warned_s > WARN_S:
+                warned_s = began
                 log.warning("not reached", receiver=self.name, why=reason[:300])
             if was_connected and lasted_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, self._longest_pause_s)
 
     async def _stream(self) -> None:
         channel = self._channel.get()
@@ -181,7 +191,7 @@ class Shipper:
                 if (count := window.too_large(batch)) is None:
                     await self._write(call, pb.AgentMessage(batch=batch))
                 else:
-                    await self._give_up(call, Evicted(number, number, count))
+                    await self._give_up(call, self._too_large(number, count, batch))
                 number += 1
             elif hole := self._spool.missing(self._receiver.name, number):
                 await window.enter(hole.last)
@@ -192,12 +202,29 @@ class Shipper:
                 if number > self._spool.link.number:
                     await self._more.wait()
 
+    def _too_large(self, number: int, count: int, batch: pb.SealedBatch) -> Evicted:
+        """Return a batch as a hole for a receiver that does not take it, and tell it once."""
+        header = pb.BatchHeader.FromString(batch.header)
+        hole = Evicted(
+            number,
+            number,
+            count,
+            clock.from_timestamp(header.first_event_time),
+            clock.from_timestamp(header.last_event_time),
+            events.Gap.CAUSE_GIVEN_UP,
+        )
+        if number > self._refused:
+            self._refused = number
+            self._on_given_up(hole, f"Batch {number} is larger than the {self.name} takes.")
+        return hole
+
     async def _give_up(self, call: Any, hole: Evicted) -> None:
         dropped = pb.Dropped(
             chain_id=self._spool.chain_id,
             first=hole.first,
             last=hole.last,
             event_count=hole.event_count,
+            cause=hole.cause,
         )
         log.warning(
             "batches given up",
@@ -205,6 +232,7 @@ class Shipper:
             first=hole.first,
             last=hole.last,
             events=hole.event_count,
+            cause=events.Gap.Cause.Name(hole.cause),
         )
         await self._write(call, pb.AgentMessage(dropped=dropped))
 

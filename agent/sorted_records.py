@@ -6,7 +6,9 @@ from agent.sensors.records import (
     AuditRecord,
     FileRecord,
     LossRecord,
+    MountRecord,
     ProcessRecord,
+    ReadRecord,
     Record,
     SocketRecord,
 )
@@ -20,6 +22,8 @@ class SortedRecords:
         self.before: list[ProcessRecord] = []
         self.processes: list[ProcessRecord] = []
         self.files: list[FileRecord] = []
+        self.reads: list[ReadRecord] = []
+        self.mounts: list[MountRecord] = []
         self.sockets: list[SocketRecord] = []
         self.audit: list[AuditRecord] = []
         self.losses: list[LossRecord] = []
@@ -28,6 +32,10 @@ class SortedRecords:
                 (self.before if record.kind == "snapshot" else self.processes).append(record)
             elif isinstance(record, FileRecord):
                 self.files.append(record)
+            elif isinstance(record, ReadRecord):
+                self.reads.append(record)
+            elif isinstance(record, MountRecord):
+                self.mounts.append(record)
             elif isinstance(record, SocketRecord):
                 self.sockets.append(record)
             elif isinstance(record, AuditRecord):

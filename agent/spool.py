@@ -8,6 +8,7 @@
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from errno import EDQUOT, EIO, ENOSPC
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from agent.spool_state import RECEIVERS, Evicted, State, merged
 from agent.stages.seal import Link
 from chassis.files import settle
 from nightherd.event.v1 import delivery_pb2 as pb
+from nightherd.event.v1 import event_pb2 as events
 
 __all__ = ["RECEIVERS", "SEGMENT_BYTES", "Evicted", "Spool"]
 
@@ -205,7 +207,10 @@ class Spool:
         following = self._shelf.following(number) or self.link.number + 1
         if following <= number:
             return None
-        return self._state.given_up[receiver].at(number, following - 1)
+        hole = self._state.given_up[receiver].at(number, following - 1)
+        # Older ones went for the quota; what is missing among those that are here was damaged.
+        damaged = not hole.event_count and number > (self._shelf.first or number)
+        return replace(hole, cause=events.Gap.CAUSE_SPOOL_DAMAGE) if damaged else hole
 
     def take_damage(self) -> list[tuple[int, int]]:
         """Return numbers (first, last) that damage took away and that were not told yet."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.stages.seal import Link
+from nightherd.event.v1 import event_pb2 as events
 
 RECEIVERS = ("store", "detector", "modeler")
 MOST_PIECES = 1000
@@ -30,6 +31,7 @@ class Evicted:
     first_ns: int = 0
     last_ns: int = 0
     """From which to which moment their events were, in wall ns; 0: not known."""
+    cause: "events.Gap.Cause.ValueType" = events.Gap.CAUSE_SPOOL_EVICTION
 
 
 @dataclass(slots=True)
@@ -104,7 +106,7 @@ class State:
             {
                 receiver: GivenUp(
                     [
-                        Evicted(*row)
+                        Evicted(row[0], row[1], row[2], row[3], row[4])
                         for row in _rows(_of(given_up, receiver), 5)
                         if 0 < row[0] <= row[1]
                     ]

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from agent import audit_events
 from agent.accounts import Accounts
+from agent.file_facts import FileFacts
 from agent.inferences import Inferences
 from agent.lines import Ran
+from agent.losses import told_loss
 from agent.names import UserNames
 from agent.output import Output
 from agent.packages import Packages
@@ -15,7 +17,6 @@ from agent.sensors.records import (
     UNKNOWN_STATUS,
     AuditRecord,
     FileRecord,
-    LossRecord,
     ProcessRecord,
     Record,
     SocketRecord,
@@ -32,7 +33,6 @@ from nightherd.event.v1 import event_pb2 as events
 
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
-_Gap = events.Gap
 _PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
 
 
@@ -50,6 +50,7 @@ class Translator:
         self._accounts = Accounts()
         self._packages = Packages()
         self._inferences = Inferences(identifier.processes)
+        self._facts = FileFacts(identifier, output)
         self.audited = False
         """Whether audit records come: what they tell need not be concluded."""
         self._waiting: deque[FileRecord] = deque()
@@ -57,6 +58,7 @@ class Translator:
 
     def advance(self, now: int) -> None:
         """Close what was collected for long enough."""
+        self._facts.advance(now)
         while self._waiting and self._waiting[0].boot_ns <= now - guess.WAIT_NS:
             self._guessed(self._waiting.popleft(), now)
         for made in self._files.due(now):
@@ -66,6 +68,7 @@ class Translator:
 
     def finish(self, now: int) -> None:
         """Close everything."""
+        self._facts.finish(now)
         while self._waiting:
             self._guessed(self._waiting.popleft(), now)
         for made in self._files.all():
@@ -78,7 +81,8 @@ class Translator:
         sorted_records = SortedRecords(records)
         if sorted_records.before:
             self._identifier.snapshot(sorted_records.before)
-        self._identifier.changers = frozenset(file.pid for file in sorted_records.files)
+        changers = frozenset(each.pid for each in sorted_records.files)
+        self._identifier.changers = changers | {each.pid for each in sorted_records.reads}
         for file in sorted_records.files:
             self._identifier.requests.claims(file.pid, file.path)
         self._sessions.hear(sorted_records.audit)
@@ -86,6 +90,7 @@ class Translator:
         self._sessions.tell(now)
         for file in sorted_records.files:
             self._file(file, now)
+        self._facts.handle(sorted_records, closed, now)
         if len(self._files):
             for made in [each for exec_id in closed for each in self._files.ended(exec_id)]:
                 self._changed(made, now)
@@ -95,7 +100,7 @@ class Translator:
             self._exited(ended, ran, now)
         self._audit(sorted_records.audit, now)
         for loss in sorted_records.losses:
-            self._lost(loss)
+            told_loss(loss, self._output)
         self._sessions.tell(now)
 
     def _processes(
@@ -216,6 +221,7 @@ class Translator:
             attribution=attribution,
             candidates=candidates,
             urgent=entry is not None and entry.urgent,
+            entry=entry.name if entry is not None else "",
         )
         if made is not None:
             self._changed(made, now)
@@ -274,17 +280,3 @@ class Translator:
         time = event.event_time
         time.seconds, time.nanos = divmod(boot_ns + self._output.offset_ns, clock.NS)
         return event
-
-    def _lost(self, record: LossRecord) -> None:
-        counted = record.lost is not None
-        self._output.lost(record.lost or 0, record.source)
-        self._output.tell(
-            self._output.gap(
-                _Gap.CAUSE_KERNEL_DROP if counted else _Gap.CAUSE_OVERFLOW,
-                record.since_ns,
-                record.boot_ns,
-                source=record.source,
-                lost=record.lost,
-                detail=record.detail,
-            )
-        )

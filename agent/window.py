@@ -3,9 +3,12 @@
 import asyncio
 import time
 
+from chassis.channel import MAX_MESSAGE_BYTES
 from nightherd.event.v1 import delivery_pb2 as pb
 
 DEFAULT_WINDOW, DEFAULT_PER_SECOND, DEFAULT_BODY_BYTES = 8, 200, 4 << 20
+MOST_MESSAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 10)
+"""A batch in a message; what stands around it is small."""
 
 
 class Window:
@@ -40,7 +43,10 @@ class Window:
     def too_large(self, batch: pb.SealedBatch) -> int | None:
         """Return how many events a batch has that is larger than is taken; None: it is not."""
         header = pb.BatchHeader.FromString(batch.header)
-        return header.event_count if header.body_size_bytes > self._body_bytes else None
+        # A frame of what cannot be compressed is larger than what is in it.
+        body_bytes = max(header.body_size_bytes, len(batch.body))
+        too_large = body_bytes > self._body_bytes or batch.ByteSize() > MOST_MESSAGE_BYTES
+        return header.event_count if too_large else None
 
 
 def _or(value: int, default: int) -> int:

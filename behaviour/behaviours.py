@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from behaviour.capabilities import CACHED_PATHS, of_file, of_program
+from behaviour.capabilities import CACHED_PATHS, of_file, of_program, of_socket
 from behaviour.generalise import generalise
 from behaviour.text import as_text
 from nightherd.event.v1 import event_pb2 as events
@@ -45,7 +45,7 @@ def behaviours_of(event: events.Event, images: Sequence[events.Image]) -> Iterat
         images: the batch's images.
     """
     kind = event.WhichOneof("kind")
-    if kind not in _KINDS or not event.HasField("actor"):
+    if kind not in KINDS or not event.HasField("actor"):
         return
     actor = event.actor
     if not 0 <= actor < len(images):  # a batch may say anything
@@ -64,11 +64,29 @@ def behaviours_of(event: events.Event, images: Sequence[events.Image]) -> Iterat
         yield Behaviour(pb.FACET_LISTENS, _port(listen.protocol, listen.local_port))
     else:
         connect = event.connect
+        if connect.protocol == events.PROTOCOL_UNIX:
+            # A watched socket is a service's door: what counts is what it opens.
+            for name in of_socket(as_text(connect.path)):
+                yield Behaviour(pb.FACET_OBTAINS, name)
+            return
         port = _port(connect.protocol, connect.remote_port)
         yield Behaviour(pb.FACET_CONNECTS, f"{port} {reach(connect.remote_address)}")
 
 
-_KINDS = frozenset({"exec", "file_change", "listen", "connect"})
+KINDS = frozenset({"exec", "file_change", "listen", "connect"})
+"""Kinds of events that show a behaviour."""
+WITHOUT = frozenset(
+    (
+        *("exit", "fork", "exec_failure"),  # nothing that the start of a program does not show
+        *("session_start", "session_end", "auth_failure", "privilege_use"),  # people's
+        *("account_change", "firewall_change", "package_change", "service_change"),  # its programs
+        *("kernel_change", "time_change", "login_user_change", "privilege_gain"),  # rare, judged
+        *("process_access", "namespace_change", "mount_change", "raw_socket"),  # without a model
+        *("file_read", "file_hash"),  # a fact about files; reads have no facet yet
+        *("host_facts", "agent_status", "gap"),  # no service's
+    )
+)
+"""Kinds that show none, with the reason. A test names the kind that is in neither."""
 
 
 def programs_of(image: events.Image) -> tuple[str, ...]:

@@ -73,6 +73,12 @@ def of_file(path: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+@lru_cache(CACHED_PATHS)
+def of_socket(path: str) -> tuple[str, ...]:
+    """Names of the capabilities that connecting to the unix socket at `path` obtains."""
+    return tuple(c.name for c in capabilities() if c.access == "connect" and path in c.files)
+
+
 @cache
 def _programs() -> dict[str, tuple[str, ...]]:
     table: dict[str, tuple[str, ...]] = {}

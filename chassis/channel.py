@@ -26,19 +26,24 @@ SERVICE_CONFIG = json.dumps(
 )
 
 MAX_MESSAGE_BYTES = 8 << 20
+MOST_RETRY_S = 5.0
 
 
 class Channel:
     """A channel to one kind of program, made anew when our own certificate was renewed."""
 
-    def __init__(self, address: str, identity: Identity, role: str) -> None:
+    def __init__(
+        self, address: str, identity: Identity, role: str, retry_s: float = MOST_RETRY_S
+    ) -> None:
         """Reach the program with `role` at `address` ("host:port" or "dns:///name:port").
 
         Args:
             address: where it listens.
             identity: our own certificate.
             role: the role its certificate must have, e.g. "store".
+            retry_s: longest pause between two tries to connect.
         """
+        self._retry_s = min(retry_s, MOST_RETRY_S)
         self._address, self._identity, self._role = address, identity, role
         self._channel: aio.Channel | None = None
         self._stamp: tuple[int, int] | None = None
@@ -50,9 +55,8 @@ class Channel:
         if self._channel is None or stamp != self._stamp:
             if self._channel is not None:
                 self._old.append(self._channel)
-            self._channel = open_channel(
-                self._address, self._identity.channel_credentials(), self._role
-            )
+            credentials = self._identity.channel_credentials()
+            self._channel = open_channel(self._address, credentials, self._role, self._retry_s)
             self._stamp = stamp
         return self._channel
 
@@ -64,7 +68,9 @@ class Channel:
         self._channel = None
 
 
-def open_channel(address: str, credentials: grpc.ChannelCredentials, role: str) -> aio.Channel:
+def open_channel(
+    address: str, credentials: grpc.ChannelCredentials, role: str, retry_s: float = MOST_RETRY_S
+) -> aio.Channel:
     """Open a channel; the server must prove `role`."""
     return aio.secure_channel(
         address,
@@ -77,7 +83,7 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials, role: str) 
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.min_reconnect_backoff_ms", 200),
-            ("grpc.max_reconnect_backoff_ms", 5_000),
+            ("grpc.max_reconnect_backoff_ms", int(retry_s * 1000)),
             ("grpc.service_config", SERVICE_CONFIG),
         ],
     )

@@ -83,15 +83,17 @@ class Child:
         await self._spawn()
         self._keeping = asyncio.create_task(self._keep())
 
-    async def until_ready(self, timeout_s: float) -> None:
-        """Wait until it does its work.
+    async def until_ready(
+        self, timeout_s: float, ready: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        """Wait until it does its work, or what `ready` says instead.
 
         Raises:
             TimeoutError: it did not within `timeout_s`.
             FalseStartError: it ended again and again, or does not like its settings.
         """
         async with asyncio.timeout(timeout_s):
-            while not await self._ready():
+            while not await (ready or self._ready)():
                 if self._wrong_settings or self.restarts >= MOST_FALSE_STARTS:
                     raise FalseStartError
                 await asyncio.sleep(0.1)

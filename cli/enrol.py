@@ -11,26 +11,33 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from chassis.authority import LIFETIME, Authority, local_names
 from chassis.tls import Identity
 from cli.environment import environment
 from cli.homes import Home
-from cli.ports import known_ports
+from cli.ports import known_address, known_ports
 
 SERVICES = ("store", "modeler", "detector", "gateway")
 RENEW_BEFORE = LIFETIME / 3
+SIGNING_KEY = "signing-key.pem"
+"""In the agent's folder."""
 
 
 class EnrolError(Exception):
     """A certificate cannot be made; says why."""
 
 
-def signing_key(environment: Mapping[str, str]) -> bytes:
+def signing_key(home: Home, environment: Mapping[str, str]) -> bytes:
     """Return the public signing key of the agent, which makes its key itself.
 
     Raises:
         EnrolError: the agent cannot.
     """
+    if known := _known_key(home):
+        return known
     run = subprocess.run(
         [sys.executable, "-m", "agent", "--print-signing-key"],
         env=dict(environment),
@@ -46,6 +53,19 @@ def signing_key(environment: Mapping[str, str]) -> bytes:
     if run.returncode or len(key) != 32:  # noqa: PLR2004  (an Ed25519 key)
         raise EnrolError(f"the agent made no signing key: {run.stderr.strip()[-500:]}")
     return key
+
+
+def _known_key(home: Home) -> bytes:
+    """Return the public half of the key that is there; empty: the agent is to be called.
+
+    Starting a program takes a second or more, and nobody watches meanwhile.
+    """
+    try:
+        pem = (home.agent / SIGNING_KEY).read_bytes()
+        key = serialization.load_pem_private_key(pem, None).public_key()
+    except (OSError, ValueError):
+        return b""
+    return key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else b""
 
 
 def host_id(home: Home) -> str:
@@ -66,9 +86,7 @@ def _good(folder: Path, authority: Authority) -> bool:
         ca = (folder / "ca.pem").read_bytes()
     except (OSError, ValueError):
         return False
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    if ca != authority.certificate.public_bytes(Encoding.PEM):
+    if ca != authority.certificate.public_bytes(serialization.Encoding.PEM):
         return False
     return certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > RENEW_BEFORE
 
@@ -110,7 +128,7 @@ def print_token(home: Home, herd: str, hours: float) -> int:
     command = [sys.executable, "-m", "enrolment", "token", "--herd", herd, "--hours", str(hours)]
     settings = {"dir": str(home.ca)}
     if port := known_ports(home).get("enrolment"):
-        settings["listen"] = f"127.0.0.1:{port}"
+        settings["listen"] = f"{known_address(home)}:{port}"
     own = environment("enrolment", **settings)
     return subprocess.run(command, env=own, check=False).returncode
 

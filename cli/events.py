@@ -10,7 +10,7 @@ from cli.output import rows
 from cli.rest import Gateway, RestError, fail
 
 EVENT_COLUMNS = (
-    *("time", "hostname", "kind", "user", "service", "command", "changedPaths", "execID"),
+    *("time", "hostname", "kind", "user", "service", "command", "changedPaths", "paths", "execID"),
 )
 TIMELINE_COLUMNS = ("time", "hostname", "entry", "sentence", "execID")
 UNREACHABLE = 4

@@ -1,6 +1,7 @@
 """All children of one supervisor: started one after the other, stopped in reverse."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from cli import leftovers
@@ -10,6 +11,7 @@ from cli.homes import Home
 
 START_S = 60.0
 LAST_LINES = 10
+Ready = Callable[[], Awaitable[bool]]
 
 
 class Family:
@@ -19,33 +21,51 @@ class Family:
         """Nothing is started yet."""
         self._home = home
         self._children: list[Child] = []
+        self.stopping = ""
+        """The program that is waited for at the end."""
 
-    async def start(self, program: Program, ready: Callable[[], Awaitable[bool]]) -> None:
+    async def start(self, program: Program, ready: Ready) -> None:
         """Start a program, say so, and wait until it does its work.
 
         Raises:
             UpError: it does not; with the end of what it wrote.
         """
         print(f"starting {program.name}", flush=True)
-        log_file = self._home.logs / f"{program.name}.log"
-        child = Child(program, log_file, ready, self._note)
+        child = Child(program, self._home.logs / f"{program.name}.log", ready, self._note)
         self._children.append(child)
         await child.start()
+        await self._until(child, ready, "did not begin to work")
+
+    async def until(self, name: str, ready: Ready, otherwise: str) -> None:
+        """Wait for something further of a program that was started.
+
+        Raises:
+            UpError: it ends instead, or not in time; `otherwise` says what it did not do.
+        """
+        child = next(each for each in self._children if each.program.name == name)
+        await self._until(child, ready, otherwise)
+
+    async def _until(self, child: Child, ready: Ready, otherwise: str) -> None:
+        name = child.program.name
         try:
-            await child.until_ready(START_S)
+            await child.until_ready(START_S, ready)
         except TimeoutError:
-            why = f"did not begin to work within {START_S:.0f} s"
+            why = f"{otherwise} within {START_S:.0f} s"
         except FalseStartError:
             why = "ends at once"
         else:
             return
-        last = await asyncio.to_thread(self._last_lines, program.name)
-        raise UpError(f"{program.name} {why}; the end of {log_file}:\n{last}")
+        last = await asyncio.to_thread(self._last_lines, name)
+        log_file = self._home.logs / f"{name}.log"
+        raise UpError(f"{name} {why}; the end of {log_file}:\n{last}")
 
     async def stop(self) -> None:
-        """Stop all in order, the last one first."""
+        """Stop all in order, the last one first; say what took long."""
         for child in reversed(self._children):
+            self.stopping, began = child.program.name, time.monotonic()
             await child.stop()
+            print(f"stopped {self.stopping} ({time.monotonic() - began:.1f} s)", flush=True)
+        self.stopping = ""
 
     def _note(self) -> None:
         leftovers.note(self._home, {each.program.name: each.pid for each in self._children})

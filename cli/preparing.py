@@ -29,7 +29,9 @@ class Prepared:
 
 
 def prepare(home: Home, port: int) -> Prepared:
-    """Make the home ready, and end what another run left behind.
+    """Make ready what the agent needs, and end what another run left behind.
+
+    The host is blind meanwhile: what only the services need is for `prepare_services`.
 
     Raises:
         UpError: the port is in use, or the sockets' folder is not ours.
@@ -44,20 +46,19 @@ def prepare(home: Home, port: int) -> Prepared:
         folder.mkdir(mode=0o711 if folder.name == "tls" else 0o700, parents=True, exist_ok=True)
     _check_sockets(home, prepared.user)
     try:
-        _fill(home, prepared, port)
+        prepared.ports = choose_ports(home, port)
     except BaseException:  # Ctrl-C too leaves nothing
         clear(home)
         raise
     return prepared
 
 
-def clear(home: Home) -> None:
-    """Remove what is needed only while programs run."""
-    leftovers.forget(home)
-    shutil.rmtree(home.sockets, ignore_errors=True)
+def prepare_services(home: Home, prepared: Prepared) -> None:
+    """Make ready what the services need: certificates, and who they run as.
 
-
-def _fill(home: Home, prepared: Prepared, port: int) -> None:
+    Raises:
+        OSError: the home cannot be written.
+    """
     enrol.renew_services(home, prepared.user)
     if prepared.user and not can_run_as(prepared.user, home.tls("store") / "key.pem"):
         prepared.said.append(ALL_AS_ROOT)
@@ -65,7 +66,12 @@ def _fill(home: Home, prepared: Prepared, port: int) -> None:
         enrol.renew_services(home, (0, 0))
     for folder in (home.data, home.sockets, home.heads.parent):
         enrol.own(folder, prepared.user or ((0, 0) if os.geteuid() == 0 else None))
-    prepared.ports = choose_ports(home, port)
+
+
+def clear(home: Home) -> None:
+    """Remove what is needed only while programs run."""
+    leftovers.forget(home)
+    shutil.rmtree(home.sockets, ignore_errors=True)
 
 
 def _check_sockets(home: Home, user: tuple[int, int] | None) -> None:

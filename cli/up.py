@@ -15,8 +15,9 @@ from cli.family import Family
 from cli.first_look import FirstLook
 from cli.greeting import greeting
 from cli.homes import Home
+from cli.notices import Notices
 from cli.password import admin_password
-from cli.preparing import Prepared, clear, prepare
+from cli.preparing import Prepared, clear, prepare, prepare_services
 from cli.readiness import (
     enrolment_answers,
     gateway_answers,
@@ -27,6 +28,12 @@ from cli.readiness import (
 
 log = structlog.get_logger()
 RENEW_CHECK_S = 600.0
+RECEIVERS = ("store", "detector", "modeler")
+RETRY_S = "1"
+"""How often our agent tries to reach services that are starting: they are on this machine."""
+DRAIN_S = "1"
+"""How long the agent's streams may go on when a service stops: it does not end them, as it stops
+last, and sends again what was not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,13 @@ class Options:
     port: int
     herd: str
     agent: bool
+    all_addresses: bool = False
+    """Whether agents of other machines may come."""
+
+    @property
+    def listen(self) -> str:
+        """The address on which agents are received."""
+        return "0.0.0.0" if self.all_addresses else "127.0.0.1"  # noqa: S104  (by request)
 
 
 class Up:
@@ -58,7 +72,7 @@ class Up:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._hear, stop)
         self._prepared = prepare(self.home, self.options.port)
         starting = asyncio.create_task(self._start_all())
         stopping = asyncio.create_task(stop.wait())
@@ -78,27 +92,43 @@ class Up:
             await self._family.stop()
             clear(self.home)
 
+    def _hear(self, stop: asyncio.Event) -> None:
+        """Stop in order; whoever is impatient is told what is waited for, and changes nothing."""
+        if stop.is_set() and self._family.stopping:
+            print(f"still stopping: waiting for {self._family.stopping}", flush=True)
+        stop.set()
+
     async def _start_all(self) -> None:
-        url = await self._start_mongo()
-        database = {"NIGHTHERD_MONGO_URL": url}
         at = {name: f"127.0.0.1:{port}" for name, port in self._prepared.ports.items()}
         enrolment = at.pop("enrolment")
+        open_at = {
+            name: f"{self.options.listen}:{port}" for name, port in self._prepared.ports.items()
+        }
+        if self.options.agent:
+            # First, and so the last to stop: it keeps what it sees until the services answer.
+            await self._start_agent({**at, "enrolment": f"https://{enrolment}"})
+        await asyncio.to_thread(prepare_services, self.home, self._prepared)
+        url = await self._start_mongo()
+        database = {"NIGHTHERD_MONGO_URL": url}
         for name, peers in (
             ("store", {}),
             ("modeler", {}),
             ("detector", {"store": at["store"], "modeler": at["modeler"]}),
         ):
-            settings = {"listen": at[name], "tls_dir": str(self.home.tls(name)), **peers}
+            settings = {"listen": open_at[name], "tls_dir": str(self.home.tls(name)), **peers}
             if name == "store":
                 settings["heads_file"] = str(self.home.heads)
             await self._start_service(name, {**settings, **database})
         await self._start_gateway(at, database)
-        await self._start_enrolment(enrolment)
-        if self.options.agent:
-            await self._start_agent({**at, "enrolment": f"https://{enrolment}"})
+        await self._start_enrolment(open_at["enrolment"])
+        if self._look is not None:
+            print("waiting for what the agent kept meanwhile", flush=True)
+            await self._family.until(
+                "agent", self._look.succeeds, "was not heard of through the gateway"
+            )
 
     async def _start_mongo(self) -> str:
-        found = mongod.find()
+        found = await asyncio.to_thread(mongod.find)
         self._prepared.said += found.said
         if found.url:
             await until_mongo_answers(found.url)
@@ -118,11 +148,10 @@ class Up:
         return url
 
     async def _start_service(self, name: str, settings: dict[str, str]) -> None:
+        own = environment(name, **settings)
+        own.setdefault(f"NIGHTHERD_{name.upper()}_DRAIN_SECONDS", DRAIN_S)
         program = Program(
-            name,
-            [sys.executable, "-m", f"services.{name}"],
-            environment(name, **settings),
-            self._prepared.user,
+            name, [sys.executable, "-m", f"services.{name}"], own, self._prepared.user
         )
         address, tls = f"127.0.0.1:{self._prepared.ports[name]}", self.home.tls("gateway")
         await self._family.start(program, lambda: serving(tls, address, name))
@@ -156,13 +185,25 @@ class Up:
         )
 
     async def _start_agent(self, at: dict[str, str]) -> None:
-        settings = {"dir": str(self.home.agent), "tls_dir": str(self.home.agent / "tls"), **at}
-        own = environment("agent", **settings)
-        key = await asyncio.to_thread(enrol.signing_key, own)
-        enrol.renew_host(self.home, self.options.herd, key)
-        program = Program("agent", [sys.executable, "-m", "agent"], own)
-        self._look = FirstLook(self.home, self.options.port)
-        await self._family.start(program, self._look.succeeds)
+        notices = Notices()
+        try:
+            settings = {
+                "dir": str(self.home.agent),
+                "tls_dir": str(self.home.agent / "tls"),
+                "NOTIFY_SOCKET": notices.address,
+                **at,
+            }
+            own = environment("agent", **settings)
+            own.setdefault("NIGHTHERD_AGENT_RETRY_SECONDS", RETRY_S)
+            key = await asyncio.to_thread(enrol.signing_key, self.home, own)
+            enrol.renew_host(self.home, self.options.herd, key)
+            program = Program("agent", [sys.executable, "-m", "agent"], own)
+            self._look = FirstLook(self.home, self.options.port)
+            await self._family.start(program, notices.is_ready)
+            self._look.level = notices.level
+        finally:
+            notices.close()
+        print(f"agent: {notices.status}", flush=True)
 
     async def _gateway_answers(self) -> bool:
         return await asyncio.to_thread(gateway_answers, self.home, self.options.port)
@@ -182,4 +223,12 @@ class Up:
     def _greet(self) -> None:
         port, herd = self.options.port, self.options.herd
         host = self._look.host if self._look else None
-        print(greeting(self.home, port, herd, host, self._prepared.said), flush=True)
+        notes = [*self._prepared.said, *self._where_agents_come()]
+        print(greeting(self.home, port, herd, host, notes), flush=True)
+
+    def _where_agents_come(self) -> list[str]:
+        if not self.options.all_addresses:
+            return []
+        ports = self._prepared.ports
+        at = ", ".join(f"{name} {ports[name]}" for name in ("enrolment", *RECEIVERS))
+        return [f"agents of other machines are received on every address: ports {at}"]

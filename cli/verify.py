@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from chassis.text import show
@@ -79,12 +80,32 @@ def verify_hosts(home: Home, hosts: Sequence[str]) -> int:
                         f"    up to batch {chain['droppedThrough']} retention dropped headers, "
                         "whole days of them: what is missing there is no fault"
                     )
+                for hole in chain["givenUp"]:
+                    print(f"    {_given_up(hole)}")
                 for fault in chain["faults"]:
                     print(f"    batch {fault['batch']}: {fault['kind']}: {fault['detail']}")
     except RestError as error:
         print(f"nightherd: {error}", file=sys.stderr)
         return 4
     return 1 if broken else 0
+
+
+_WHY = {
+    "spoolEviction": "its spool was full",
+    "spoolDamage": "its spool was damaged",
+    "givenUp": "they went nowhere",
+}
+
+
+def _given_up(hole: dict[str, Any]) -> str:
+    """Return what a host's agent said of batches that are not there."""
+    said = "as a signed batch says" if hole["signed"] else "as it said over its connection"
+    count = f", {hole['events']} events" if hole["events"] else ""
+    why = _WHY.get(hole["cause"], hole["cause"])
+    return (
+        f"batches {hole['first']}-{hole['last']}{count}: given up by the agent ({why}), {said}: "
+        "no fault"
+    )
 
 
 def _all_hosts(gateway: Gateway) -> list[str]:

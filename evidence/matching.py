@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from chassis import clock
 from chassis.text import show
 from evidence import words
+from evidence.subjects import ADDRESS_KINDS, HASH_KINDS, PATH_KINDS, paths_of
 from evidence.terms import MOST_TERM_BYTES
-from evidence.users import effective_of, user_of
+from evidence.users import born_of, effective_of, user_of
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 
@@ -31,11 +32,9 @@ def term_groups(asked: pb.EventFilter) -> list[TermGroup]:
     """Return what the terms of a batch must hold, each group; batches of cut terms are exempt."""
     groups: list[TermGroup] = []
     apart = asked.effective_users and not set(asked.users) & set(asked.effective_users)
-    kinds = set(asked.kinds)
-    if kinds and (asked.paths or asked.path_prefixes):
-        # Only these change paths. None left: no batch has such events.
-        kinds &= {"file_change"}
-        groups += [] if kinds else [TermGroup()]
+    kinds = _kinds(asked)
+    if kinds is not None and not kinds:
+        groups.append(TermGroup())  # no batch has such events
     for letters, values in (
         ("n", asked.session_ids),
         ("p", asked.paths),
@@ -44,7 +43,11 @@ def term_groups(asked: pb.EventFilter) -> list[TermGroup]:
         # Who acts with the rights of somebody else has logged in.
         ("l" if apart else "w", asked.users),
         ("u", asked.effective_users),
-        ("k", sorted(kinds)),
+        ("h", asked.sha256s),
+        ("a", asked.remote_addresses),
+        ("t", asked.traits),
+        ("b", asked.born_from_users),
+        ("k", sorted(kinds or ())),
     ):
         if values:
             groups.append(_group(letters, values))
@@ -52,6 +55,14 @@ def term_groups(asked: pb.EventFilter) -> list[TermGroup]:
         prefixes = tuple(dict.fromkeys(f"p:{prefix}" for prefix in asked.path_prefixes))
         groups.append(TermGroup(prefixes=prefixes))
     return groups
+
+
+def _kinds(asked: pb.EventFilter) -> frozenset[str] | None:
+    """Return the kinds that can match, where their terms narrow it; None: they do not."""
+    able = [PATH_KINDS] if asked.paths or asked.path_prefixes else []
+    able += [HASH_KINDS] if asked.sha256s else []
+    able += [ADDRESS_KINDS] if asked.remote_addresses else []
+    return frozenset(asked.kinds).intersection(*able) if asked.kinds else None
 
 
 def _group(letters: str, values: Iterable[object]) -> TermGroup:
@@ -206,9 +217,12 @@ def _actor_tests(asked: pb.EventFilter) -> Iterator[ActorTest]:
                 or (show(image.script) in programs and bool(image.script))
             )
         )
-    if asked.exec_ids:
-        exec_ids = frozenset(asked.exec_ids)
-        yield lambda image: image.exec_id in exec_ids
+    if asked.traits:
+        traits = frozenset(asked.traits)
+        yield lambda image: not traits.isdisjoint(image.traits)
+    if asked.born_from_users:
+        born = frozenset(asked.born_from_users)
+        yield lambda image: image.HasField("born_from") and born_of(image.born_from) in born
     if asked.search:
         text = words.fold(show(asked.search))
         yield lambda image: text in words.fold(command_line(image))
@@ -229,24 +243,53 @@ def _event_tests(asked: pb.EventFilter) -> Iterator[EventTest]:
             lambda event: not services.isdisjoint(services_of(event, None)),
             lambda image: not services.isdisjoint(services_of(_NOTHING, image)),
         )
+    if asked.exec_ids:
+        exec_ids = frozenset(asked.exec_ids)
+        yield EventTest(
+            frozenset({"process_access"}),
+            lambda event: event.process_access.target_exec_id in exec_ids,
+            lambda image: image.exec_id in exec_ids,
+        )
+    if asked.sha256s:
+        hashes = frozenset(asked.sha256s)
+        yield EventTest(HASH_KINDS, lambda event: event.file_hash.sha256.hex() in hashes)
+    if asked.remote_addresses:
+        addresses = frozenset(asked.remote_addresses)
+        yield EventTest(ADDRESS_KINDS, lambda event: event.connect.remote_address in addresses)
     if asked.paths:
         paths = frozenset(asked.paths)
-        yield _changed(lambda path: path in paths)
+        yield _about(lambda path: path in paths)
     if asked.path_prefixes:
         begin = tuple(asked.path_prefixes)
-        yield _changed(lambda path: path.startswith(begin))
+        yield _about(lambda path: path.startswith(begin))
 
 
-def _changed(wanted: Callable[[str], bool]) -> EventTest:
-    return EventTest(
-        frozenset({"file_change"}),
-        lambda event: any(wanted(show(change.path)) for change in event.file_change.changes),
-    )
+def _about(wanted: Callable[[str], bool]) -> EventTest:
+    def test(event: events.Event) -> bool:
+        kind = event.WhichOneof("kind") or ""
+        if kind == "file_change":  # by far the most
+            return any(wanted(show(change.path)) for change in event.file_change.changes)
+        return any(wanted(show(path)) for path, _ in paths_of(event, kind))
+
+    return EventTest(PATH_KINDS, test)
 
 
 def _needed(asked: pb.EventFilter) -> list[Sequence[bytes]]:
     """Return groups of lower-case words: a body that matches holds one of each group."""
     groups: list[Sequence[bytes]] = [[word] for word in words.literals(show(asked.search))]
-    wanted = (asked.exec_ids, asked.users, asked.effective_users)
+    people = (asked.users, asked.effective_users, asked.born_from_users)
+    # Who has no name is found by number, of which the bytes hold no digits.
+    named = (values for values in people if not any(map(str.isdecimal, values)))
+    wanted = (asked.exec_ids, asked.remote_addresses, *named)
     groups += [[value.encode().lower() for value in values] for values in wanted if values]
+    if asked.sha256s:
+        groups.append([_digest(value).lower() for value in asked.sha256s])
     return groups
+
+
+def _digest(text: str) -> bytes:
+    """Return the bytes of a hash in hexadecimal digits; of another text none."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""

@@ -27,6 +27,7 @@ PROTOCOLS = names(events.Protocol, "PROTOCOL_")
 GAP_CAUSES = names(events.Gap.Cause, "CAUSE_")
 PRECISIONS = names(events.Gap.Precision, "PRECISION_")
 AGENT_STATES = names(events.AgentStatus.State, "STATE_")
+TRAITS = names(events.Trait, "TRAIT_")
 
 
 def _of(enum: Any) -> dict[int, str]:

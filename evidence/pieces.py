@@ -4,66 +4,44 @@ from collections.abc import Callable
 from typing import Any
 
 from chassis.text import show
+from evidence import file_pieces, network_pieces, origins, process_pieces
+from evidence.phrases import command, on, origin, program, who
 from evidence.users import effective_of, person_of
 from nightherd.event.v1 import event_pb2 as events
 
 Pieces = dict[str, str]
-MOST_COMMAND = 200
-_OPERATIONS = {
-    events.FileChange.OPERATION_CREATED: "created",
-    events.FileChange.OPERATION_DELETED: "deleted",
-    events.FileChange.OPERATION_TRUNCATED: "shortened",
-    events.FileChange.OPERATION_LINKED: "linked",
-    events.FileChange.OPERATION_ATTRIBUTES: "changed the attributes of",
-}
-
-
-def who(user: str, service: str) -> str:
-    """Return who stands behind it: a person by name, else a service."""
-    if service:
-        return f"Service {show(service)}"
-    return show(user) or "Somebody"
-
-
-def program(executable: bytes) -> str:
-    """Return the short name of a program."""
-    return show(executable.rpartition(b"/")[2]) or "a program"
-
-
-def on(terminal: str) -> str:
-    """Return " on pts/1", or nothing."""
-    return f" on {show(terminal)}" if terminal else ""
-
-
-def origin(address: str) -> str:
-    """Return " from 192.0.2.1", or nothing."""
-    return f" from {show(address)}" if address else ""
-
-
-def command(line: bytes) -> str:
-    """Return a command line, cut to what a sentence takes."""
-    shown = show(line) or "a program"
-    return shown if len(shown) <= MOST_COMMAND else shown[: MOST_COMMAND - 1] + "…"
 
 
 def actor(image: events.Image | None) -> Pieces:
     """Return what is said about who did it."""
     if image is None:
-        return {"who": "Somebody", "program": "a program", "command": "a program"}
+        return dict(_NOBODY)
     person, user = person_of(image), effective_of(image)
     rights = f" (as {show(user)})" if person and user not in ("", person) else ""
     called = show(person) if image.login_user else f"User {person}"
+    born = origins.behind(image.born_from) if image.HasField("born_from") else ""
     return {
-        "who": called + rights if person else who(image.user, image.service),
+        "who": (called + rights if person else who(image.user, image.service)) + born,
         "program": program(image.script or image.executable),
         "command": command(b" ".join(image.arguments) or image.executable),
+        "how": origins.how(image),
+        "pid": str(image.pid),
     }
+
+
+_NOBODY = {
+    "who": "Somebody",
+    "program": "a program",
+    "command": "a program",
+    "how": "",
+    "pid": "of an unknown number",
+}
 
 
 def of_event(event: events.Event) -> Pieces:
     """Return the pieces of what happened."""
     kind = event.WhichOneof("kind")
-    made = _OF_KIND.get(kind or "")
+    made = OF_KIND.get(kind or "")
     return made(getattr(event, kind)) if made is not None and kind else {}
 
 
@@ -81,30 +59,14 @@ def of_gap(gap: events.Gap) -> Pieces:
     }
 
 
+def _nothing(_: Any) -> Pieces:
+    return {}
+
+
 def _exit(said: events.Exit) -> Pieces:
     if said.signal:
         return {"ending": f"by signal {said.signal}"}
     return {"ending": f"with status {said.code}" if said.HasField("code") else "somehow"}
-
-
-def _file_change(said: events.FileChange) -> Pieces:
-    paths = list(dict.fromkeys(change.path for change in said.changes))
-    if not paths:
-        return {"changes": "changed files"}
-    first = said.changes[0]
-    if first.operation == events.FileChange.OPERATION_RENAMED and first.previous_path:
-        text = f"renamed {show(first.previous_path)} to {show(first.path)}"
-    else:
-        text = f"{_OPERATIONS.get(first.operation, 'changed')} {show(first.path)}"
-    more = len(paths) - 1
-    tail = f" and {more} more file{'s' if more > 1 else ''}" if more else ""
-    return {"changes": text + tail}
-
-
-def _endpoint(protocol: int, address: str, port: int) -> str:
-    name = "udp" if protocol == events.PROTOCOL_UDP else "tcp"
-    host = f"[{show(address)}]" if ":" in address else show(address)
-    return f"{name} {host}:{port}"
 
 
 def _session_start(said: events.SessionStart) -> Pieces:
@@ -212,13 +174,9 @@ def _agent_status(said: events.AgentStatus) -> Pieces:
     }
 
 
-_OF_KIND: dict[str, Callable[[Any], Pieces]] = {
+OF_KIND: dict[str, Callable[[Any], Pieces]] = {
+    "exec": _nothing,
     "exit": _exit,
-    "file_change": _file_change,
-    "connect": lambda said: {
-        "remote": _endpoint(said.protocol, said.remote_address, said.remote_port)
-    },
-    "listen": lambda said: {"local": _endpoint(said.protocol, said.local_address, said.local_port)},
     "session_start": _session_start,
     "session_end": lambda said: {"session": str(said.session_id)},
     "auth_failure": _auth_failure,
@@ -238,4 +196,10 @@ _OF_KIND: dict[str, Callable[[Any], Pieces]] = {
     "login_user_change": _login_user_change,
     "host_facts": _host_facts,
     "agent_status": _agent_status,
+    "gap": _nothing,
+    "fork": _nothing,
+    **file_pieces.OF_KIND,
+    **network_pieces.OF_KIND,
+    **process_pieces.OF_KIND,
 }
+"""Pieces of each kind; what a sentence needs of the actor, or of a gap, is made elsewhere."""

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 
 from chassis.text import show
 from evidence import naming
-from evidence.kinds import Row, event_fields, moment
+from evidence.kinds import Row, event_fields, moment, readable
 from evidence.lineage import Lineage
+from evidence.subjects import traits_of
 from evidence.users import effective_of, user_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
-VERSION = 1
-"""Of the rows: what is written for the same event changes only with it."""
+VERSION = 2
+"""Of the rows: what is written for the same event changes only with it.
+
+2: paths, hashes, origins.
+"""
 
 Field = tuple[str, str, str]
 
@@ -28,13 +32,17 @@ EVENT_FIELDS: tuple[Field, ...] = (
     ("count", "int", "identical events that this one stands for"),
     ("lastTime", "time", "when the last of them happened"),
     ("attribution", "str", "how sure the actor is: exact, inferred, unknown"),
+    ("cut", "bool", "something was left out of it: it would have been too large"),
     ("changedPaths", "strs", "paths that were changed"),
     ("operations", "strs", "what was done to each: created, modified, deleted, renamed, …"),
-    ("protocol", "str", "tcp or udp"),
+    ("paths", "strs", "paths it is about otherwise: read, hashed, mounted on, connected to"),
+    ("sha256", "str", "SHA-256 of the file, 64 hex digits"),
+    ("protocol", "str", "tcp, udp or unix"),
     ("localAddress", "str", "local address"),
     ("localPort", "int", "local port"),
     ("remoteAddress", "str", "remote address"),
     ("remotePort", "int", "remote port"),
+    ("dnsNames", "strs", "names that the packet asks for"),
     ("exitCode", "int", "exit code"),
     ("signal", "int", "signal that ended it"),
     ("account", "str", "account it was about: tried, taken, changed, logged in"),
@@ -68,6 +76,11 @@ IMAGE_FIELDS: tuple[Field, ...] = (
     ("package", "str", "package that owns the program"),
     ("maintenance", "bool", "it ran for a package manager"),
     ("argumentsCut", "bool", "the command line is not whole"),
+    ("traits", "strs", "what is noteworthy about how it ran: memoryFile, ldPreload, forked, …"),
+    ("bornFrom", "object", "the session or service that it left, or that had it started"),
+    ("mountNamespace", "int", "inode number of its mount namespace"),
+    ("processDevice", "int", "device number of the program's file system"),
+    ("processInode", "int", "inode number of the program's file"),
 )
 ABOVE_FIELDS: tuple[Field, ...] = (("ancestors", "strs", "programs above it, nearest first"),)
 BATCH_FIELDS: tuple[Field, ...] = (
@@ -188,6 +201,11 @@ def image_fields(image: events.Image) -> Row:
         "package": show(image.package),
         "maintenance": image.maintenance or None,
         "argumentsCut": image.arguments_cut or None,
+        "traits": [naming.TRAITS.get(trait, str(trait)) for trait in traits_of(image)] or None,
+        "bornFrom": readable(image.born_from) or None if image.HasField("born_from") else None,
+        "mountNamespace": image.mount_namespace or None,
+        "processDevice": image.device or None,
+        "processInode": image.inode or None,
     }
     return {name: value for name, value in row.items() if value not in ("", None)}
 

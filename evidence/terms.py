@@ -1,16 +1,19 @@
 """The index of a batch: its terms with how many events each has, and counts a minute and kind."""
 
 from chassis.text import show
-from evidence.users import effective_of, person_of
+from evidence.subjects import PATH_KINDS, paths_of
+from evidence.users import born_of, effective_of, person_of
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
-VERSION = 3
-"""3: users without names are there by number."""
+VERSION = 4
+"""3: users without names are there by number. 4: hashes, traits, origins, addresses, more paths."""
 MOST_TERMS = 512
 MOST_TERM_BYTES = 128
+_MOST_COUNT = (1 << 31) - 1
+"""What a count of the index can say."""
 
-Actor = tuple[str, str, str, bytes, bytes, int]
+Actor = tuple[str, str, str, bytes, bytes, int, tuple[int, ...], str]
 """What of an image becomes terms; most images of a batch differ in their arguments only."""
 
 
@@ -29,7 +32,9 @@ class Terms:
         """Return what of `image` becomes terms; hand it to `event`."""
         session = image.session_id if image.HasField("session_id") else -1
         user, person = effective_of(image), person_of(image)
-        return (user, person, image.service, image.executable, image.script, session)
+        born = born_of(image.born_from) if image.HasField("born_from") else ""
+        program = (image.executable, image.script)
+        return (user, person, image.service, *program, session, tuple(image.traits), born)
 
     def event(self, event: events.Event, kind: str, second: int, actor: Actor | None) -> None:
         """Note an event of `kind` that `actor` caused at a second since 1970."""
@@ -39,9 +44,8 @@ class Terms:
         self._kinds[kind] = self._kinds.get(kind, 0) + count
         if actor is not None:
             self._actors[actor] = self._actors.get(actor, 0) + count
-        if kind == "file_change":
-            for change in event.file_change.changes:
-                self._add(f"p:{show(change.path)}", change.count or 1)
+        if kind in PATH_KINDS:
+            self._subjects(event, kind, count)
         elif kind == "package_change":
             self._add(f"g:{event.package_change.name}", count)
         elif kind == "service_change":
@@ -53,12 +57,21 @@ class Terms:
             if actor is None or session != actor[5]:
                 self._add(f"n:{session}", count)
 
+    def _subjects(self, event: events.Event, kind: str, count: int) -> None:
+        for path, times in paths_of(event, kind):
+            self._add(f"p:{show(path)}", times)
+        if kind == "file_hash" and (sha256 := event.file_hash.sha256):
+            self._add(f"h:{sha256.hex()}", count)
+        elif kind == "connect" and (address := event.connect.remote_address):
+            self._add(f"a:{address}", count)
+
     def _add(self, term: str, count: int) -> None:
         self._terms[term] = self._terms.get(term, 0) + count
 
     def index(self) -> delivery.Index:
         """Return the index; it says when terms had to be left out."""
-        for (user, login_user, service, executable, script, session), count in self._actors.items():
+        for actor, count in self._actors.items():
+            user, login_user, service, executable, script, session, traits, born = actor
             for prefix, value in (
                 ("u", user),
                 ("l", login_user),
@@ -67,6 +80,8 @@ class Terms:
                 ("x", show(executable)),
                 ("y", show(script)),
                 ("n", str(session) if session >= 0 else ""),
+                ("b", born),
+                *(("t", str(trait)) for trait in dict.fromkeys(traits)),
             ):
                 if value:
                     self._add(f"{prefix}:{value}", count)
@@ -76,7 +91,7 @@ class Terms:
             version=VERSION,
             terms=kept[:MOST_TERMS],
             terms_cut=len(kept) < len(terms) or len(kept) > MOST_TERMS,
-            term_counts=[terms[term] for term in kept[:MOST_TERMS]],
+            term_counts=[min(terms[term], _MOST_COUNT) for term in kept[:MOST_TERMS]],
             counts=[
                 delivery.Index.Count(minute=minute, kind=kind, count=count)
                 for (minute, kind), count in sorted(self._counts.items())

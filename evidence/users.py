@@ -18,3 +18,10 @@ def effective_of(image: events.Image) -> str:
 def user_of(image: events.Image) -> str:
     """Return who logged in, else whose rights it had."""
     return person_of(image) or effective_of(image)
+
+
+def born_of(born: events.BornFrom) -> str:
+    """Return who had it started, or left it running; "" where nobody is known."""
+    if born.login_user:
+        return born.login_user
+    return str(born.login_user_id) if born.HasField("login_user_id") else ""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from chassis.text import show
-from evidence import pieces
+from evidence import phrases, pieces
 from nightherd.detector.v1 import finding_pb2 as findings
 from nightherd.event.v1 import event_pb2 as events
 
@@ -53,13 +53,13 @@ def activity_sentence(finding: findings.Finding, count: int) -> str:
     actor = finding.actor
     sentence: str = templates()["activities"][names.Name(kind)].format_map(
         {
-            "who": pieces.who(actor.user, actor.service),
-            "program": pieces.program(actor.executable),
-            "command": pieces.command(actor.command),
+            "who": phrases.who(actor.user, actor.service),
+            "program": phrases.program(actor.executable),
+            "command": phrases.command(actor.command),
             "services": enumerated(activity.affected_services, "a service"),
             "files": files(activity.modified_files),
-            "terminal": pieces.on(actor.terminal),
-            "origin": pieces.origin(actor.source_address),
+            "terminal": phrases.on(actor.terminal),
+            "origin": phrases.origin(actor.source_address),
         }
     )
     return _times(sentence, count)
@@ -116,9 +116,7 @@ def files(paths: Iterable[bytes]) -> str:
     named = list(dict.fromkeys(paths))
     if not named:
         return "files"
-    more = len(named) - 1
-    tail = f" and {more} more file{'s' if more > 1 else ''}" if more else ""
-    return show(named[0]) + tail
+    return show(named[0]) + phrases.files(len(named) - 1)
 
 
 def enumerated(names: Iterable[str], none: str) -> str:

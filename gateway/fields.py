@@ -214,6 +214,8 @@ GAP: tuple[Field, ...] = (
     ("source", "str", "which sensor"),
     ("service", "str", "whose budget was used up"),
     ("detail", "str", "one sentence"),
+    ("firstBatch", "int", "first batch that is missing; 0: it is not about whole batches"),
+    ("lastBatch", "int", "last batch that is missing"),
 )
 
 EVENT: tuple[Field, ...] = event_rows.EVENT

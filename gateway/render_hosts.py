@@ -81,7 +81,7 @@ def gap(record: pb.GapRecord) -> dict[str, Any]:
     return {
         "hostID": record.host_id,
         "hostname": show(record.hostname),
-        "cause": words.GAP_CAUSES[found.cause],
+        "cause": words.GAP_CAUSES.get(found.cause, "unspecified"),
         "from": moment(found, "start_time"),
         "to": moment(found, "end_time"),
         "precision": words.PRECISIONS[found.precision],
@@ -89,6 +89,8 @@ def gap(record: pb.GapRecord) -> dict[str, Any]:
         "source": show(found.source),
         "service": show(found.service),
         "detail": show(found.detail),
+        "firstBatch": found.first_batch,
+        "lastBatch": found.last_batch,
     }
 
 
@@ -111,6 +113,16 @@ def custody(answer: pb.VerifyCustodyResponse, host_id: str) -> dict[str, Any]:
                 "faults": [
                     {"batch": f.batch_number, "kind": f.kind, "detail": show(f.detail)}
                     for f in chain.faults
+                ],
+                "givenUp": [
+                    {
+                        "first": one.first,
+                        "last": one.last,
+                        "events": one.event_count,
+                        "cause": words.GAP_CAUSES.get(one.cause, "unspecified"),
+                        "signed": one.signed,
+                    }
+                    for one in chain.given_up
                 ],
             }
             for chain in answer.chains

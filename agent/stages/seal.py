@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.lines import Ran
+from agent.lines import Ran, nearest
+from agent.stages.bounds import Bounds, smaller_image
 from agent.stages.fold import Made, Repeats
 from agent.stages.redact import rules
 from agent.stages.table import Table
@@ -20,8 +21,14 @@ URGENT_NS = 100_000_000
 LINGER_NS = 10_000_000_000
 MOST_EVENTS = 500
 MOST_BYTES = 256 << 10
-LEAST_BYTES = 4 << 10
+DEFAULT_LIMIT_BYTES = 4 << 20
+"""What a receiver takes that does not say it."""
+LEAST_LIMIT_BYTES = 16 << 10
 """A receiver that takes less is not heeded: every event would be a batch."""
+_OVERHEAD = 5
+"""Bytes by which a body grows beside what an entry of it says."""
+_COUNT_BYTES = 24
+"""Bytes by which an event grows when repeats are counted into it."""
 BODY_FORMAT = 1
 _IMAGE = key(events.EventBatch.IMAGES_FIELD_NUMBER)
 _EVENT = key(events.EventBatch.EVENTS_FIELD_NUMBER)
@@ -113,12 +120,13 @@ class Collector:
     def __init__(self) -> None:
         """Begin empty."""
         self._repeats = Repeats()
-        self._most_bytes = MOST_BYTES
+        self._limit_bytes, self._most_bytes = DEFAULT_LIMIT_BYTES, MOST_BYTES
+        self.bounds = Bounds.within(self._limit_bytes)
         self._begin()
 
     def _begin(self) -> None:
         self._images: list[bytes] = []
-        self._places: dict[str, tuple[int, events.Image, Actor]] = {}
+        self._places: dict[str, tuple[int, events.Image, Actor, bool]] = {}
         self._table = Table()
         self._events: list[bytes | tuple[events.Event, Actor | None]] = []
         self._repeats.clear()
@@ -132,7 +140,10 @@ class Collector:
         return len(self._events)
 
     def add(self, made: Made, boot_ns: int) -> bool:
-        """Add one event; an image and an ancestor count once. Says whether it is full now."""
+        """Add one event that is within `bounds`; an image and an ancestor count once.
+
+        Says whether it is full now: then it is to be taken before more is added.
+        """
         event, kind = made.event, made.kind
         key = Repeats.key(made) if kind in Repeats.FOLDED else None
         if key is not None and self._repeats.fold(key, event):
@@ -143,37 +154,49 @@ class Collector:
             self._due_ns = min(self._due_ns, boot_ns + URGENT_NS)
         actor: Actor | None = None
         if made.ran is not None:
-            event.actor, _, actor = self._place(made.ran)
+            event.actor, _, actor, cut = self._place(made.ran)
+            if cut:
+                event.cut = True
         if key is not None:
             self._repeats.keep(key, event)
             self._events.append((event, actor))
-            self._bytes += event.ByteSize()
+            self._bytes += event.ByteSize() + _OVERHEAD + _COUNT_BYTES
         else:
             self._terms.event(event, kind, self._span.add(event), actor)
             content = event.SerializeToString()
             self._events.append(content)
-            self._bytes += len(content)
+            self._bytes += len(content) + _OVERHEAD
         return self.full
 
     def limit(self, body_size_bytes: int) -> None:
-        """Keep bodies below what a receiver takes: half of it, as an event comes on top."""
-        if body_size_bytes > 0:
-            self._most_bytes = min(self._most_bytes, max(body_size_bytes // 2, LEAST_BYTES))
+        """Keep bodies below what a receiver takes: half of it, and the other half is for one event.
 
-    def _place(self, ran: Ran) -> tuple[int, events.Image, Actor]:
+        An event with its image and what stands above that takes three eighths at most.
+        """
+        if body_size_bytes > 0:
+            limit = max(body_size_bytes, LEAST_LIMIT_BYTES)
+            self._limit_bytes = min(self._limit_bytes, limit)
+            self._most_bytes = min(MOST_BYTES, self._limit_bytes // 2)
+            self.bounds = Bounds.within(self._limit_bytes)
+
+    def _place(self, ran: Ran) -> tuple[int, events.Image, Actor, bool]:
         image, above = ran
         found = self._places.get(image.exec_id)
         # The same image said with more (address, DETACHED) is a further entry: events before keep
         # what was known then.
         if found is not None and (found[1] is image or found[1] == image):
             return found
-        content = image.SerializeToString()
+        smaller = smaller_image(image, self.bounds)
+        told, cut = (image, False) if smaller is None else (smaller, True)
+        content = told.SerializeToString()
+        if above is not None and above.size_bytes > self.bounds.line:
+            above, cut = nearest(above, self.bounds.line), True
         if above is not None:
             content += _ABOVE + varint(self._table.place(above))
-        place = (len(self._images), image, Terms.actor(image))
+        place = (len(self._images), image, Terms.actor(told), cut)
         self._images.append(content)
         self._places[image.exec_id] = place
-        self._bytes += len(content)
+        self._bytes += len(content) + _OVERHEAD
         return place
 
     @property

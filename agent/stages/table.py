@@ -5,6 +5,8 @@ from agent.stages.wire_format import key, varint
 from nightherd.event.v1 import event_pb2 as events
 
 _ABOVE = key(events.Ancestor.ABOVE_FIELD_NUMBER, delimited=False)
+_OVERHEAD = 5
+"""Bytes by which a body grows beside what an entry says."""
 
 
 class Table:
@@ -30,6 +32,6 @@ class Table:
             if place:
                 content += _ABOVE + varint(place)
             self.entries.append(content)
-            self.size_bytes += len(content)
+            self.size_bytes += len(content) + _OVERHEAD
             place = places[each] = len(self.entries)
         return place

@@ -89,10 +89,16 @@ EVENTS = with_options(
     click.option("--effective-user", "effectiveUser", multiple=True),
     SERVICES,
     click.option("--session", "sessionID", type=click.IntRange(0), multiple=True),
-    click.option("--path", "path", multiple=True, help="A changed path."),
+    click.option("--path", "path", multiple=True, help="A path that was changed, read, hashed, …"),
     click.option("--path-prefix", "pathPrefix", multiple=True),
     click.option("--executable", "processPath", multiple=True),
     click.option("--exec-id", "execID", multiple=True, help="What tables and rows call execID."),
+    click.option("--sha256", "sha256", multiple=True, help="Of a file that was run or changed."),
+    click.option(
+        "--trait", "trait", multiple=True, help="E.g. memoryFile, deletedFile, ldPreload."
+    ),
+    click.option("--remote-address", "remoteAddress", multiple=True),
+    click.option("--born-from-user", "bornFromUser", multiple=True, help="Who had it started."),
     SEARCH,
 )
 """Which events; what can be given several times is a choice among its values."""

@@ -14,7 +14,7 @@ from evidence.kinds import Row, readable
 
 MOST_WORD_BYTES = 32_766
 _CUT = " [cut]"
-_DESCRIPTIONS = {
+DESCRIPTIONS = {
     "exec": "Process Started",
     "exit": "Process Ended",
     "file_change": "File Changed",
@@ -23,8 +23,28 @@ _DESCRIPTIONS = {
     "session_start": "Session Started",
     "session_end": "Session Ended",
     "auth_failure": "Logon Failed",
+    "privilege_use": "Privileges Used",
+    "account_change": "Account Changed",
+    "firewall_change": "Firewall Changed",
+    "host_facts": "Host Described",
+    "agent_status": "Agent Status Reported",
     "gap": "Gap Started",
+    "package_change": "Package Changed",
+    "service_change": "Service Changed",
+    "kernel_change": "Kernel Changed",
+    "time_change": "Clock Set",
+    "login_user_change": "Login User Changed",
+    "privilege_gain": "Privileges Gained",
+    "process_access": "Process Accessed",
+    "namespace_change": "Namespace Changed",
+    "mount_change": "Mount Changed",
+    "raw_socket": "Raw Socket Opened",
+    "file_read": "File Read",
+    "file_hash": "File Hashed",
+    "exec_failure": "Process Start Failed",
+    "fork": "Process Forked",
 }
+"""Kind -> timestamp_desc. Every kind has one: a test names what was forgotten."""
 _RENAMED = {"id": "event_identifier", "time": "", "user": "username"}
 """Names of fields as others use them there; "": said in another way."""
 
@@ -43,24 +63,36 @@ class Timesketch(Documents):
             # The form with an offset: it is what its importer parses at every version.
             "datetime": row["time"].removesuffix("Z") + "000+00:00",
             "timestamp": clock.from_timestamp(fact.event.event_time) // 1000,
-            "timestamp_desc": _DESCRIPTIONS.get(row["kind"], "Event Logged"),
+            "timestamp_desc": DESCRIPTIONS.get(row["kind"], "Event Logged"),
             "data_type": f"nightherd:event:{row['kind'] or 'unknown'}",
         }
         for name, value in (row | {"id": fact.fact_id}).items():
             shown = _RENAMED.get(name, name)
-            if shown and name not in ("changedPaths", "operations", "details"):
-                document[shown] = "; ".join(value) if isinstance(value, list) else value
+            if shown and name not in ("changedPaths", "paths", "operations", "details"):
+                document[shown] = _flat(value)
         if fact.change is not None:
             change = readable(fact.change)
             document["path"] = change.pop("path", "")
             document["operation"] = change.pop("operation", "")
             details = change
+        elif fact.read is not None:
+            details = readable(fact.read)
+            document["path"] = details.pop("path", "")
         else:
             details = row.get("details", {})
+            if "paths" in row:
+                document["path"] = _flat(row["paths"])
         if details:
             # As text: names within would become columns, of which there may be a thousand.
             document["details"] = orjson.dumps(details).decode()
         return {name: _bounded(value) for name, value in document.items()}
+
+
+def _flat(value: object) -> object:
+    """Return what one column can hold."""
+    if isinstance(value, list):
+        return "; ".join(value)
+    return orjson.dumps(value).decode() if isinstance(value, dict) else value
 
 
 def _bounded(value: object) -> object:

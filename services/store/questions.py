@@ -11,6 +11,7 @@ from nightherd.event.v1.event_pb2 import EventBatch
 from nightherd.store.v1 import store_service_pb2 as pb
 from services.store import naming, wire
 from services.store.domain.custody import BODY_MISSING, ChainCheck
+from services.store.domain.holes import Holes, claims_of
 from services.store.repository.aside import Aside
 from services.store.repository.batches import Batches
 from services.store.repository.chains import Chains
@@ -163,6 +164,7 @@ class Questions:
     ) -> list[pb.VerifyCustodyResponse.ChainReport]:
         span = time_span(asked)
         removals = await self._removals.of_host(asked.host_id)
+        said = await self._hosts.holes(asked.host_id)
         expected: dict[str, dict[int, str]] = {}
         for head in asked.heads:
             expected.setdefault(head.chain_id, {})[head.number] = head.hash
@@ -173,6 +175,7 @@ class Questions:
                 signing_key=bytes(chain["key"]) if chain.get("key") else None,
                 whole="$gte" not in span,
                 gone=chain.get("gone", 0),
+                holes=Holes(claims_of(chain["_id"], said)),
             )
             async for stored in self._batches.chain(
                 asked.host_id,

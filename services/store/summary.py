@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from chassis import clock
 from chassis.text import show
 from evidence.matching import Matcher, services_of, sessions_of
+from evidence.subjects import paths_of
 from evidence.users import effective_of, user_of
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
@@ -123,8 +124,8 @@ def _values(
     if facet == "kind":
         yield event.WhichOneof("kind") or "", count
     elif facet == "path":
-        for change in event.file_change.changes:
-            yield show(change.path), max(change.count, 1)
+        for path, times in paths_of(event, event.WhichOneof("kind") or ""):
+            yield show(path), max(times, 1)
     elif facet == "session":
         for session in sessions_of(event, image):
             yield str(session), count

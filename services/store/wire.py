@@ -164,4 +164,14 @@ def chain_report(chain_id: str, check: ChainCheck) -> pb.VerifyCustodyResponse.C
             response.Fault(batch_number=f.number, kind=f.kind, detail=f.detail)
             for f in check.faults
         ],
+        given_up=[
+            response.GivenUp(
+                first=one.first,
+                last=one.last,
+                event_count=one.event_count,
+                cause=one.cause,
+                signed=one.signed,
+            )
+            for one in check.holes.given_up
+        ],
     )

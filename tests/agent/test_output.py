@@ -26,8 +26,8 @@ def lost_by_spool() -> float:
     return REGISTRY.get_sample_value("nightherd_agent_lost_total", {"source": "spool"}) or 0
 
 
-def seal_one(output: Output, name: str) -> None:
-    output.tell(events.Event(host_facts=events.HostFacts(hostname=name)))
+def seal_one(output: Output, name: str, labels=()) -> None:
+    output.tell(events.Event(host_facts=events.HostFacts(hostname=name, labels=labels)))
     output.finish()
 
 
@@ -64,9 +64,9 @@ def test_what_the_disk_does_not_take_waits_and_goes_to_disk_later(tmp_path):
         filler = tmp_path / "disk" / "filler"
         with suppress(OSError):
             filler.write_bytes(bytes(64 << 10))
-        noise = "".join(secrets.token_hex(32) for _ in range(100))
+        noise = [secrets.token_hex(32) for _ in range(100)]
         for number in range(3):
-            seal_one(output, f"waits{number}{noise}")
+            seal_one(output, f"waits{number}", noise)
         assert (output.unwritten, spool.link.number) == (3, 1)
         filler.unlink()
         output.advance(clock.boot_ns())

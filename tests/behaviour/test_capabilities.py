@@ -2,7 +2,7 @@
 
 import pytest
 
-from behaviour.capabilities import capabilities, of_file, of_program
+from behaviour.capabilities import capabilities, of_file, of_program, of_socket
 
 CONTRACT = {
     "SYSTEM_LOGS", "DOCKER_SOCKET", "DOCKER", "K8S", "OPENSHIFT", "USERS", "USERS_ADMIN", "SSH",
@@ -17,8 +17,10 @@ def test_they_are_those_of_the_contract_and_described():
 
 def test_what_no_sensor_sees_never_matches():
     unseen = {capability.name for capability in capabilities() if not capability.sensed}
-    assert unseen == {"DOCKER_SOCKET", "USERS"}
-    assert of_file("/run/docker.sock") == ()
+    assert unseen == {"USERS"}
+    assert of_file("/run/docker.sock") == ()  # it is connected to, not written
+    assert of_socket("/run/docker.sock") == ("DOCKER_SOCKET",)
+    assert of_socket("/run/nginx.sock") == ()
     assert of_file("/etc/passwd") == ("USERS_ADMIN",)
 
 

@@ -31,7 +31,12 @@ PATHS = [
     b"/etc/ssh/sshd_config",
     b"/var/" + b"p" * 150,
 ]
-KINDS = ["exec", "file_change", "session_start", "service_change", "gap"]
+KINDS = [
+    *("exec", "file_change", "session_start", "service_change", "gap"),
+    *("file_read", "file_hash", "mount_change", "connect", "process_access"),
+]
+HASHES = [bytes(range(32)), b"\x41" * 32, b"\xff" * 32]
+ADDRESSES = ["192.0.2.1", "2001:db8::A", ""]
 SEARCHES = [
     "adduser",
     "ADD",
@@ -67,6 +72,13 @@ def images(draw):
     )
     if draw(st.booleans()):
         image.session_id = draw(st.integers(0, 3))
+    image.traits.extend(draw(st.lists(st.sampled_from([1, 5, 10, 99]), max_size=2)))
+    if not image.login_user and draw(st.booleans()):
+        image.login_user_id = 1001
+    if draw(st.booleans()):
+        image.born_from.login_user = draw(st.sampled_from(["", *USERS]))
+        if draw(st.booleans()):
+            image.born_from.login_user_id = 1002
     return image
 
 
@@ -81,6 +93,22 @@ def any_events(draw, image_count, first_ns=T0, span_ns=4 * SECOND):
         "session_start": lambda: events.SessionStart(session_id=draw(st.integers(0, 3))),
         "service_change": lambda: events.ServiceChange(unit=draw(st.sampled_from(SERVICES))),
         "gap": lambda: events.Gap(cause=events.Gap.CAUSE_OVERFLOW),
+        "file_read": lambda: events.FileRead(
+            reads=[events.FileRead.Read(path=draw(st.sampled_from(PATHS)), count=2)]
+        ),
+        "file_hash": lambda: events.FileHash(
+            path=draw(st.sampled_from(PATHS)), sha256=draw(st.sampled_from([b"", *HASHES]))
+        ),
+        "mount_change": lambda: events.MountChange(
+            target=draw(st.sampled_from(PATHS)), watched_paths=[draw(st.sampled_from(PATHS))]
+        ),
+        "connect": lambda: events.Connect(
+            path=draw(st.sampled_from([b"", *PATHS])),
+            remote_address=draw(st.sampled_from(ADDRESSES)),
+        ),
+        "process_access": lambda: events.ProcessAccess(
+            target_exec_id=exec_id(draw(st.integers(1, 3)))
+        ),
     }[kind]()
     actor = draw(st.one_of(st.none(), st.integers(0, max(image_count - 1, 0))))
     return an_event(actor, first_ns + draw(st.integers(0, span_ns)) // 1000 * 1000, **{kind: made})
@@ -119,6 +147,10 @@ def filters(draw, first_ns=T0, span_ns=4 * SECOND):
                     "executables",
                     "search",
                     "exec_ids",
+                    "sha256s",
+                    "traits",
+                    "remote_addresses",
+                    "born_from_users",
                     "time",
                 ]
             ),
@@ -127,7 +159,7 @@ def filters(draw, first_ns=T0, span_ns=4 * SECOND):
     )
     ways = {
         "kinds": _some(KINDS),
-        "users": _some(USERS),
+        "users": _some([*USERS, "1001"]),
         "effective_users": _some(USERS),
         "services": _some(SERVICES),
         "session_ids": _some([0, 1, 2, 3]),
@@ -135,6 +167,10 @@ def filters(draw, first_ns=T0, span_ns=4 * SECOND):
         "path_prefixes": _some(["/etc/", "/etc/s", "/", "/var/pp", "/tmp/a\\x"]),
         "executables": _text(PROGRAMS),
         "exec_ids": _some([exec_id(1), exec_id(2)]),
+        "sha256s": _some([each.hex() for each in HASHES]),
+        "traits": _some([1, 5, 10]),
+        "remote_addresses": _some(ADDRESSES[:2]),
+        "born_from_users": _some([*USERS, "1002"]),
         "search": st.sampled_from(SEARCHES),
     }
     asked = pb.EventFilter(**{name: draw(ways[name]) for name in sorted(names - {"time"})})

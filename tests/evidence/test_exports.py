@@ -159,8 +159,11 @@ def test_ocsf_classes_are_those_of_the_kinds():
             kind = batch.body.events[place].WhichOneof("kind") or ""
             classes.setdefault(kind, set()).add(document["class_uid"])
     assert set(classes) == {*KINDS, ""}
-    assert classes["exec"] == {1007, 0}  # 0 when nobody is known
-    assert classes["file_change"] == {1001}
+    assert classes["exec"] == classes["fork"] == {1007, 0}  # 0 when nobody is known
+    assert classes["file_change"] == classes["file_read"] == classes["mount_change"] == {1001}
+    assert classes["process_access"] == classes["exec_failure"] == {1007}
+    assert classes["privilege_gain"] == {1007, 0}
+    assert classes["file_hash"] == {5007}
     assert classes["connect"] == classes["listen"] == {4001}
     assert classes["auth_failure"] == classes["session_start"] == {3002}
     assert classes["account_change"] == {3001, 3006}

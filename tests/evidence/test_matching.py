@@ -12,7 +12,7 @@ from evidence.words import fold, literals
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
-from tests.builders import T0, a_body, a_person, an_event, an_image, changes
+from tests.builders import T0, a_body, a_person, an_event, an_image, changes, exec_id
 from tests.evidence.strategies import bodies, filters
 
 MANY = settings(max_examples=600)
@@ -152,3 +152,34 @@ def test_a_user_without_a_name_is_found_by_number():
     assert Matcher(pb.EventFilter(users=["1001"])).places(body) == [0]
     assert next(rows(Batch("h/c/1", delivery.BatchHeader(), "", body), [0]))["user"] == "1001"
     assert actor(body.images[0])["who"].startswith("User 1001")
+
+
+def test_a_hash_is_looked_for_by_its_term_and_its_bytes():
+    digest = bytes(range(60, 92))
+    told = events.FileHash(path=b"/tmp/evil", sha256=digest)
+    body = a_body((an_image(), an_event(file_hash=told)), (an_image(), an_event()))
+    asked = pb.EventFilter(sha256s=[digest.hex()])
+    assert [group.terms for group in term_groups(asked)] == [(f"h:{digest.hex()}",)]
+    assert f"h:{digest.hex()}" in index_of(body).terms
+    assert Matcher(asked).may_hold(body.SerializeToString())
+    assert Matcher(asked).places(body) == [0]
+    other = Matcher(pb.EventFilter(sha256s=["ab" * 32]))
+    assert other.places(body) == []
+    assert not other.may_hold(body.SerializeToString())
+    # A filter out of a file that somebody wrote may say anything.
+    assert Matcher(pb.EventFilter(sha256s=["no hash"])).places(body) == []
+    (row,) = rows(Batch("h/c/1", delivery.BatchHeader(), "", body), [0])
+    assert (row["sha256"], row["paths"]) == (digest.hex(), ["/tmp/evil"])
+
+
+def test_addresses_are_looked_for_among_connects_only():
+    asked = pb.EventFilter(remote_addresses=["192.0.2.1"])
+    assert [group.terms for group in term_groups(asked)] == [("a:192.0.2.1",)]
+    never = pb.EventFilter(remote_addresses=["192.0.2.1"], kinds=["exec"])
+    assert any(not group.terms for group in term_groups(never))
+
+
+def test_who_reached_into_a_process_is_found_by_the_process():
+    access = events.ProcessAccess(target_exec_id=exec_id(7))
+    body = a_body((an_image(), an_event(process_access=access)))
+    assert Matcher(pb.EventFilter(exec_ids=[exec_id(7)])).places(body) == [0]

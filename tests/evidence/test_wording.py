@@ -99,3 +99,88 @@ def test_every_moment_of_an_incident_has_words(moment, session):
     for incident in (plain, evil):
         _is_readable(wording.incident_sentence(moment, incident))
     _is_readable(wording.incident_sentence("of another version", evil))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "sentence"),
+    [
+        (
+            "process_access",
+            events.ProcessAccess(
+                operation=1, target_pid=812, target_executable=b"/usr/sbin/sshd", target_user_id=0
+            ),
+            "which attached to process 812 (sshd) of root",
+        ),
+        (
+            "process_access",
+            events.ProcessAccess(operation=3, target_pid=9, target_user_id=33, signal=9),
+            "which sent signal 9 to process 9 of user 33",
+        ),
+        (
+            "privilege_gain",
+            events.PrivilegeGain(previous_effective_user_id=1001, way=3),
+            "which became root from user 1001 without a program or a call that explains it",
+        ),
+        (
+            "namespace_change",
+            events.NamespaceChange(operation=2, kinds=[3, 5]),
+            "which entered existing namespaces (mount, process id)",
+        ),
+        (
+            "mount_change",
+            events.MountChange(
+                operation=4, source=b"/tmp/x", target=b"/etc", watched_paths=[b"/etc/cron.d", b"/b"]
+            ),
+            "which bound /tmp/x to /etc, where /etc/cron.d and 1 more file is watched",
+        ),
+        ("raw_socket", events.RawSocket(family=3), "opened a packet socket"),
+        (
+            "file_read",
+            events.FileRead(reads=[events.FileRead.Read(path=b"/etc/shadow")], reads_cut=2),
+            "which read /etc/shadow; 2 further reads were left out",
+        ),
+        (
+            "exec_failure",
+            events.ExecFailure(requested_path=b"./x", error="ENOENT"),
+            "which could not run ./x: ENOENT",
+        ),
+        (
+            "connect",
+            events.Connect(
+                protocol=2, remote_address="8.8.8.8", remote_port=53, dns_names=["a.example", "b"]
+            ),
+            "sent packets to udp 8.8.8.8:53 and requested the address of a.example and 1 more name",
+        ),
+        ("connect", events.Connect(protocol=3, path=b"/run/x"), "connected to unix /run/x"),
+        (
+            "file_change",
+            events.FileChange(
+                changes=[{"path": b"/tmp/sh", "operation": 5, "requested_mode": 0o4755}]
+            ),
+            "which set the setuid bit of /tmp/sh",
+        ),
+    ],
+)
+def test_a_stranger_understands_what_a_process_did(kind, said, sentence):
+    told = wording.event_sentence(an_event(**{kind: said}), a_person("/opt/x", login_user="alice"))
+    assert told.startswith("alice (as root) ran x, which ")
+    assert sentence in told
+
+
+def test_a_sentence_says_how_a_program_ran_and_for_whom():
+    image = an_image("/memfd:x", ["x", "-p"], service="run-u3.service")
+    image.traits.extend([events.TRAIT_MEMORY_FILE, events.TRAIT_LD_PRELOAD, events.TRAIT_PROXY])
+    image.born_from.CopyFrom(events.BornFrom(login_user="alice", way=5))
+    assert wording.event_sentence(an_event(), image) == (
+        "Service run-u3.service (for alice, by systemd-run) ran x -p, from memory, with LD_PRELOAD"
+    )
+
+
+def test_a_hash_is_said_in_hexadecimal_digits_or_why_there_is_none():
+    told = events.FileHash(path=b"/bin/x", sha256=b"\xab" * 32)
+    assert wording.event_sentence(an_event(file_hash=told), None) == (
+        f"/bin/x has the SHA-256 {'ab' * 32}"
+    )
+    refused = events.FileHash(path=b"/bin/x", refusal="size")
+    said = wording.event_sentence(an_event(file_hash=refused), None)
+    assert said == "/bin/x was not hashed: larger than the limit"

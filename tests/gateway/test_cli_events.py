@@ -57,6 +57,16 @@ async def test_a_table_of_events_names_what_the_tree_is_asked_for(ask, host):
     assert (await ask("tree", host, found)).startswith("* 600 adduser")
 
 
+async def test_a_hash_finds_the_hosts(ask, backend):
+    host_id, digest = secrets.token_hex(16), secrets.token_bytes(32)
+    told = events.FileHash(path=b"/tmp/evil", sha256=digest)
+    body = a_body((an_image("/tmp/evil"), an_event(file_hash=told)))
+    await backend.deliver(a_chain([body], host_id=host_id), host_id, to=(STORE,))
+    said = await ask("events", "--sha256", digest.hex(), "-o", "json")
+    assert [json.loads(line)["hostID"] for line in said.splitlines()] == [host_id]
+    assert "/tmp/evil" in await ask("events", "--sha256", digest.hex())
+
+
 async def test_gaps_are_listed(ask, backend, host):
     gap = events.Gap(
         cause=events.Gap.CAUSE_AGENT_STALLED,

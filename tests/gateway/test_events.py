@@ -5,6 +5,7 @@ import secrets
 import pytest
 
 from chassis import clock
+from nightherd.event.v1 import event_pb2 as events
 from tests.builders import (
     T0,
     a_body,
@@ -156,3 +157,61 @@ async def test_a_host_that_nobody_knows_is_not_one_without_events(api, host, end
     assert answer.status_code == 404, answer.text
     said = answer.json()
     assert (said["reason"], said["detail"]) == ("HOST_UNKNOWN", "There is no host nobody")
+
+
+DIGEST = secrets.token_bytes(32)
+
+
+@pytest.fixture(scope="module")
+async def hashed(backend):
+    """Two hosts with the same program, one of them run for somebody, from memory."""
+    hosts = [secrets.token_hex(16) for _ in range(2)]
+    for number, host_id in enumerate(hosts):
+        image = an_image("/tmp/evil", pid=90)
+        image.traits.extend([events.TRAIT_MEMORY_FILE] if number else [])
+        image.born_from.login_user = "eve" if number else ""
+        told = events.FileHash(path=b"/tmp/evil", sha256=DIGEST, size_bytes=5, inode=2**63)
+        reached = events.Connect(protocol=1, remote_address="192.0.2.77", remote_port=443)
+        body = a_body(
+            (image, an_event(time_ns=T0)),
+            (image, an_event(time_ns=T0 + 1, file_hash=told)),
+            (image, an_event(time_ns=T0 + 2, connect=reached)),
+        )
+        await backend.deliver(a_chain([body], host_id=host_id), host_id, to=(STORE,))
+    return hosts
+
+
+@pytest.mark.parametrize(
+    ("query", "counts"),
+    [
+        ({"sha256": DIGEST.hex()}, (1, 1)),
+        ({"sha256": DIGEST.hex().upper()}, (1, 1)),
+        ({"sha256": "0" * 64}, (0, 0)),
+        ({"pathPrefix": "/tmp/ev"}, (1, 1)),
+        ({"pathPrefix": "/tmp/", "kind": "exec"}, (0, 0)),
+        ({"trait": "memoryFile"}, (0, 3)),
+        ({"bornFromUser": "eve"}, (0, 3)),
+        ({"remoteAddress": "192.0.2.77"}, (1, 1)),
+        ({"remoteAddress": "192.0.2.7"}, (0, 0)),
+    ],
+)
+async def test_hashes_traits_origins_and_addresses_find_the_hosts(api, hashed, query, counts):
+    found = [len(await pages(api, "/nightherd/events", host=each, **query)) for each in hashed]
+    assert tuple(found) == counts
+    summary = await api.rows("/nightherd/events/summary", host=hashed, facet=["host"], **query)
+    seen = {each["value"]: each["count"] for each in summary["facets"]["host"]["values"]}
+    assert [seen.get(each, 0) for each in hashed] == found
+
+
+async def test_a_row_tells_the_hash_as_text_and_numbers_as_they_are(api, hashed):
+    (row,) = await pages(api, "/nightherd/events", host=hashed[1], sha256=DIGEST.hex())
+    assert (row["sha256"], row["paths"], row["kind"]) == (DIGEST.hex(), ["/tmp/evil"], "file_hash")
+    assert row["details"]["inode"] == 2**63
+    assert (row["traits"], row["bornFrom"]) == (["memoryFile"], {"loginUser": "eve"})
+
+
+@pytest.mark.parametrize("query", [{"sha256": "abc"}, {"sha256": "g" * 64}, {"trait": "evil"}])
+async def test_a_hash_or_trait_that_is_none_is_refused(api, query):
+    answer = await api.client.get("/nightherd/events", params=query, auth=ADMIN)
+    assert answer.status_code == 400
+    assert "known are" in answer.text or "64 hexadecimal digits" in answer.text

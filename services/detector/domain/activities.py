@@ -7,7 +7,7 @@ from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 from services.detector.domain import accounts
-from services.detector.domain.activity_table import RIGHTS, Entry, Place, Table, Type
+from services.detector.domain.activity_table import Entry, Place, Table, Type, gives_rights
 from services.detector.domain.actors import INTERACTIVE, actor_of, exec_id_at, outermost
 from services.detector.domain.drafts import Draft
 from services.detector.domain.ids import digest
@@ -33,8 +33,9 @@ class Activities:
 
     def see(self, kind: str, event: events.Event, image: events.Image | None) -> list[Draft]:
         """Read one event; return the drafts that it made or added to."""
-        if kind == "exec":
-            return self._exec(event, image) if image is not None else []
+        if kind in ("exec", "connect"):
+            seen = self._exec if kind == "exec" else self._connect
+            return seen(event, image) if image is not None else []
         if kind == "file_change":
             return self._files(event, image)
         if kind not in self._by_event:
@@ -69,6 +70,15 @@ class Activities:
             draft.services[target.decode("utf-8", "backslashreplace")] = None
         return [draft]
 
+    def _connect(self, event: events.Event, image: events.Image) -> list[Draft]:
+        """A program spoke to a service by its socket, not by that service's own programs."""
+        path = event.connect.path
+        type_ = self._table.socket(path) if path else None
+        if type_ is None or self._table.entries[type_].groups(image.executable, image.script):
+            return []
+        draft = self._draft(type_, event, image)
+        return [draft] if draft is not None else []
+
     def _files(self, event: events.Event, image: events.Image | None) -> list[Draft]:
         place_of = self._table.place
         places: dict[bytes, Place] = {}
@@ -79,7 +89,7 @@ class Activities:
             path, operation = change.path, change.operation
             place = place_of(path, operation)
             # What is written into a new file is part of making it.
-            if change.mode & RIGHTS and (gave := self._table.gave_rights(path)):
+            if gives_rights(change) and (gave := self._table.gave_rights(path)):
                 given.add(path)
                 place = place if place is not None and not place.also else gave
             if place is not None and (operation in _APPEARED or path not in places):

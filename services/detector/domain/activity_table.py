@@ -1,5 +1,6 @@
 """The table of activities: what it holds, and how it is read."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,8 @@ MAX_CACHED_PATH_BYTES = 512
 
 RIGHTS = 0o6000
 """setuid and setgid: on a program, it runs with the rights of its owner or group."""
+CAPABILITIES = "security.capability"
+"""The extended attribute that gives a program rights of root."""
 _ATTRIBUTES = events.FileChange.OPERATION_ATTRIBUTES
 _KINDS_OF: Mapping[Operation, Operation] = {
     events.FileChange.OPERATION_LINKED: events.FileChange.OPERATION_CREATED,
@@ -42,6 +45,12 @@ def name_of_type(type_: Type) -> str:
     return pb.ActivityType.Name(type_).removeprefix("ACTIVITY_TYPE_").replace("_", " ").lower()
 
 
+def gives_rights(change: events.FileChange.Change) -> bool:
+    """Whether a program got rights of its owner or group, or capabilities: it has, or was to."""
+    mode = change.mode | change.requested_mode
+    return bool(mode & RIGHTS) or change.attribute == CAPABILITIES
+
+
 @dataclass(frozen=True, slots=True)
 class FileRule:
     """Globs of paths, and the operations that count on them."""
@@ -62,6 +71,7 @@ class Entry:
     group_paths: Globs
     absorbs: bool
     events: frozenset[str]
+    sockets: Globs
     rights: bool = False
 
     def groups(self, executable: bytes, script: bytes) -> bool:
@@ -83,15 +93,19 @@ class Table:
     """All entries, with look-ups that cost the same whatever the table's size."""
 
     def __init__(
-        self, entries: Sequence[Entry], noise: Globs, multi_call: frozenset[bytes]
+        self,
+        entries: Sequence[Entry],
+        noise: Globs,
+        multi_call: frozenset[bytes],
+        taken: re.Pattern[bytes],
     ) -> None:
-        """Use `entries` in their order."""
+        """Use `entries` in their order; see `parse` for the others."""
         self.entries = {entry.type: entry for entry in entries}
         self.multi_call = multi_call
         self.by_event = {kind: entry.type for entry in entries for kind in entry.events}
         self.rights_type = next((entry.type for entry in entries if entry.rights), None)
         """The type that a file with setuid or setgid makes."""
-        self._noise = noise
+        self._noise, self._taken = noise, taken
         self._absorbing = tuple(entry for entry in entries if entry.absorbs)
         self._programs: dict[bytes, list[tuple[Type, ProgramRule]]] = {}
         self._script_paths: list[tuple[Type, ProgramRule]] = []
@@ -102,6 +116,9 @@ class Table:
                 if rule.paths.globs:
                     self._script_paths.append((entry.type, rule))
         self._known = frozenset(self._programs) | multi_call
+        self._sockets = tuple(
+            (entry.sockets, entry.type) for entry in entries if entry.sockets.globs
+        )
         self._cached_place = lru_cache(CACHED_PATHS)(self._place)
 
     def place(self, path: bytes, operation: Operation) -> Place | None:
@@ -114,14 +131,22 @@ class Table:
         for entry in self.entries.values():
             for rule in entry.files:
                 if operation in rule.operations and rule.globs.match(path):
-                    return None if self._noise.match(path) else Place(entry.type, also=False)
+                    return None if self.is_noise(path) else Place(entry.type, also=False)
             if entry.also.match(path):
                 return Place(entry.type, also=True)
         return None
 
+    def socket(self, path: bytes) -> "Type | None":
+        """Return the type that connecting to the unix socket at `path` makes."""
+        return next((type_ for globs, type_ in self._sockets if globs.match(path)), None)
+
+    def is_noise(self, path: bytes) -> bool:
+        """Whether a name is one that is made for a moment, and that nobody takes up meanwhile."""
+        return self._noise.match(path) and self._taken.fullmatch(path) is None
+
     def gave_rights(self, path: bytes) -> "Place | None":
         """Return what it means that the file of this name now runs with its owner's rights."""
-        if self.rights_type is None or self._noise.match(path):
+        if self.rights_type is None or self.is_noise(path):
             return None
         return Place(self.rights_type, also=False)
 
@@ -160,7 +185,8 @@ def parse(document: Mapping[str, Any]) -> Table:
     if len({entry.type for entry in entries}) != len(entries):
         raise ValueError("activities.yaml has a type twice")
     multi_call = frozenset(name.encode() for name in document["multi_call"])
-    return Table(entries, Globs(document["noise"]), multi_call)
+    taken = re.compile("|".join(f"(?:{each})" for each in document["taken"]).encode(), re.DOTALL)
+    return Table(entries, Globs(document["noise"]), multi_call, taken)
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:
@@ -177,6 +203,7 @@ def _entry(item: Mapping[str, Any]) -> Entry:
         absorbs=item.get("absorbs", False),
         events=frozenset(item.get("events", ())),
         rights=item.get("rights", False),
+        sockets=Globs(item.get("sockets", ())),
     )
 
 

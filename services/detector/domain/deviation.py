@@ -12,7 +12,7 @@ from behaviour.text import as_text
 from evidence.lineage import Above, Lineage
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.modeler.v1 import model_pb2 as pb
-from services.detector.domain.activity_table import RIGHTS, Table
+from services.detector.domain.activity_table import Table, gives_rights
 from services.detector.domain.actors import outermost
 from services.detector.domain.policy import Policy
 
@@ -26,8 +26,10 @@ class Breach:
         depth: which image it is laid to, see `actors.outermost`.
         once: every breach of this behaviour by that image is the same occurrence; otherwise each
             event is one of its own (a daemon that writes a file today and tomorrow).
-        by: the program that was run, or the path that was written; empty for ports.
+        by: the program that was run, or the path that was written or connected to;
+            empty for ports.
         executed: whether `by` is a program.
+        connected: whether `by` is a socket.
     """
 
     behaviour: Behaviour
@@ -35,6 +37,7 @@ class Breach:
     once: bool
     by: bytes = b""
     executed: bool = False
+    connected: bool = False
 
 
 def breaches(
@@ -67,7 +70,8 @@ def breaches(
     elif kind == "file_change":
         told = list(_files(event.file_change, image, above, model, policy, table))
     else:
-        told = [Breach(behaviour, 0, once=False) for behaviour in found]
+        by = event.connect.path
+        told = [Breach(each, 0, once=False, by=by, connected=bool(by)) for each in found]
     return [b for b in told if policy.of_deviation(b.behaviour.facet, b.behaviour.subject).alerts]
 
 
@@ -110,7 +114,7 @@ def _files(
             if names or absorbed or allows(model, behaviour):
                 continue
             place = table.place(path, item.operation)
-            gave_rights = path == item.path and item.mode & RIGHTS and not item.directory
+            gave_rights = path == item.path and gives_rights(item) and not item.directory
             if gave_rights or not only_sensitive or (place is not None and not place.also):
                 yield Breach(behaviour, 0, once=False, by=path)
 
@@ -146,6 +150,7 @@ def message_of(breach: Breach, service: str, address: str = "") -> str:
     by = as_text(breach.by)
     if facet == pb.FACET_OBTAINS:
         how = "executing" if breach.executed else "writing"
+        how = "connecting to" if breach.connected else how
         return f"Service {service} attempted to obtain capability {subject} by {how} {by}"
     if facet == pb.FACET_RUNS:
         return f"Service {service} ran {by}, which it never ran while it was learned"

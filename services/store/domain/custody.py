@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from delivery.frames import BadFrameError, SizeMismatchError, open_frame
 from nightherd.event.v1 import delivery_pb2 as pb
+from services.store.domain.holes import Holes
 
 MAX_FAULTS = 100
 BODY_MISSING = "body missing"
@@ -50,6 +51,8 @@ class ChainCheck:
     """Number -> hash (hex) that somebody vouched for; taken out as they are found."""
     gone: int = 0
     """Numbers up to here may be missing: retention dropped days of headers."""
+    holes: Holes = field(default_factory=Holes)
+    """What is missing, and what the host's agent said of it."""
     first: int = 0
     last: int = 0
     batch_count: int = 0
@@ -66,11 +69,11 @@ class ChainCheck:
             return
         header = self._header(batch)
         header_hash = hashlib.sha256(batch.header).digest()
+        signed = self._signature(batch, header_hash)
         if header is not None:
             self._follows(batch.number, header)
-            self._body(batch, header)
+            self._body(batch, header, signed=signed)
             self.event_count += header.event_count
-        self._signature(batch, header_hash)
         expected = self.expected.pop(batch.number, header_hash.hex())
         if expected != header_hash.hex():
             self._fault(batch.number, ROLLED_BACK, "it is not the one that was vouched for")
@@ -79,9 +82,13 @@ class ChainCheck:
         self.batch_count += 1
 
     def end(self) -> None:
-        """Say what did not come."""
+        """Say what did not come. To be called once, behind the last batch."""
+        for first, last in self.holes.missing():
+            count = last - first + 1
+            self._fault(first, "missing", f"{count} batches before {last + 1} are missing")
         for number in sorted(number for number in self.expected if number > self.gone):
             self._fault(number, ROLLED_BACK, "it was vouched for and is not there")
+        self.faults.sort(key=lambda fault: fault.number)
 
     def _header(self, batch: Stored) -> pb.BatchHeader | None:
         try:
@@ -96,14 +103,14 @@ class ChainCheck:
     def _follows(self, number: int, header: pb.BatchHeader) -> None:
         if (self.last or self.whole) and number != self.last + 1:
             known = max(self.last, self.gone)
-            if missing := max(number - known - 1, 0):
-                self._fault(known + 1, "missing", f"{missing} batches before {number} are missing")
+            if number > known + 1:
+                self.holes.add(known + 1, number - 1)
         elif self.last and header.previous_hash != self.head_hash:
             self._fault(number, "broken link", "it does not name the hash of the batch before it")
         elif number == 1 and header.previous_hash:
             self._fault(number, "broken link", "the first batch names one before it")
 
-    def _body(self, batch: Stored, header: pb.BatchHeader) -> None:
+    def _body(self, batch: Stored, header: pb.BatchHeader, *, signed: bool) -> None:
         if batch.body is None:
             if batch.removed:
                 self.header_only_count += 1
@@ -121,10 +128,13 @@ class ChainCheck:
         else:
             if hashlib.sha256(content).digest() != header.body_hash:
                 self._fault(batch.number, "body hash", "the body is not the one that was sealed")
+            elif signed and self.holes.asks(batch.number):
+                self.holes.hear(content)
 
-    def _signature(self, batch: Stored, header_hash: bytes) -> None:
+    def _signature(self, batch: Stored, header_hash: bytes) -> bool:
+        """Check the signature; whether it is there and good."""
         if not batch.signature or self.signing_key is None:
-            return
+            return False
         try:
             Ed25519PublicKey.from_public_bytes(self.signing_key).verify(
                 batch.signature, header_hash
@@ -133,6 +143,8 @@ class ChainCheck:
             self._fault(batch.number, "signature", "the signature is not the host's")
         else:
             self.signed_count += 1
+            return True
+        return False
 
     def _fault(self, number: int, kind: str, detail: str) -> None:
         if len(self.faults) < MAX_FAULTS:

@@ -95,11 +95,13 @@ def dropped_gap(
         return None
     exact = first == dropped.first and dropped.event_count > 0
     return events.Gap(
-        cause=events.Gap.CAUSE_SPOOL_EVICTION,
+        cause=dropped.cause or events.Gap.CAUSE_SPOOL_EVICTION,
         start_time=clock.to_timestamp(last_event_ns if 0 < last_event_ns < now_ns else now_ns),
         end_time=clock.to_timestamp(now_ns),
         precision=events.Gap.PRECISION_EXACT if exact else events.Gap.PRECISION_UNKNOWN,
         lost=dropped.event_count if exact else 0,
         source="spool",
         detail=f"batches {first} to {dropped.last} were given up unsent",
+        first_batch=first,
+        last_batch=dropped.last,
     )

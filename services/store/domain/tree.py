@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from chassis.text import show
 from evidence.lineage import Above, copied
+from evidence.network_pieces import remote
 from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 
@@ -37,11 +38,7 @@ class Seen:
                 if len(self.paths) < MOST_LISTED:
                     self.paths[show(change.path)] = None
         elif kind == "connect" and len(self.connections) < MOST_LISTED:
-            told = event.connect
-            name = "udp" if told.protocol == events.PROTOCOL_UDP else "tcp"
-            address = show(told.remote_address)
-            shown = f"[{address}]" if ":" in address else address
-            self.connections[f"{name} {shown}:{told.remote_port}"] = None
+            self.connections[remote(event.connect)] = None
 
 
 def around(exec_id: str, seen: dict[str, Seen]) -> tuple[list[Node], bool]:

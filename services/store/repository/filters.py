@@ -17,6 +17,7 @@ MAX_EVENT_VALUES = 100
 MAX_VALUE = 4096
 KINDS = frozenset(field.name for field in events.Event.DESCRIPTOR.oneofs_by_name["kind"].fields)
 DEFAULT_LIMIT = 50
+_SHA256 = re.compile("[0-9a-f]{64}")
 SORTS = {
     "": "t",
     "time": "t",
@@ -111,6 +112,8 @@ def check_events(asked: pb.EventFilter) -> None:
             raise QueryError(f"{field.name}: values have 1 to {MAX_VALUE} characters")
     if len(asked.search) > MAX_SEARCH:
         raise QueryError(f"search: at most {MAX_SEARCH} characters")
+    if not all(_SHA256.fullmatch(value) for value in asked.sha256s):
+        raise QueryError("sha256s: 64 hexadecimal digits, in lower case")
     if any(number < 0 for number in asked.session_ids):
         raise QueryError("session_ids: not negative")
     if unknown := set(asked.kinds) - KINDS:

@@ -11,6 +11,8 @@ from chassis.mongo import ASCENDING, DESCENDING, Binary, Database, IndexModel, U
 from chassis.text import show
 from nightherd.event.v1 import event_pb2 as events
 
+MOST_HOLES = 10_000
+"""Stretches of missing batches that are read of one host."""
 Said = tuple[int, bytes] | None
 """(event time, serialised message); None: nothing was said."""
 
@@ -52,6 +54,11 @@ class FoundGap:
     gap_id: str
     host_id: str
     gap: events.Gap
+
+
+def _batches(gap: events.Gap) -> dict[str, Any]:
+    """Return the first number of a gap of whole batches, by which it is looked for."""
+    return {"b": gap.first_batch} if 0 < gap.first_batch <= gap.last_batch else {}
 
 
 def _latest(name: str, value: tuple[int, bytes]) -> dict[str, Any]:
@@ -107,6 +114,10 @@ class Hosts:
                 IndexModel([("h", ASCENDING), ("t1", DESCENDING)]),
                 IndexModel([("t1", DESCENDING)]),
                 IndexModel([("t0", ASCENDING), ("_id", ASCENDING)]),
+                IndexModel(
+                    [("h", ASCENDING), ("b", ASCENDING)],
+                    partialFilterExpression={"b": {"$exists": True}},
+                ),
             ]
         )
 
@@ -126,6 +137,7 @@ class Hosts:
                                 "t0": clock.from_timestamp(found.gap.start_time),
                                 "t1": clock.from_timestamp(found.gap.end_time),
                                 "gap": Binary(found.gap.SerializeToString()),
+                                **_batches(found.gap),
                             }
                         },
                         upsert=True,
@@ -199,6 +211,14 @@ class Hosts:
         rows = self._gaps.find(query).sort([("t1", -1), ("_id", 1)])
         page = await rows.skip(offset).limit(limit).to_list(None)
         return page, await self._gaps.count_documents(query)
+
+    async def holes(self, host_id: str) -> list[tuple[str, events.Gap]]:
+        """Return (id, gap) of what a host said about whole batches that are missing."""
+        said = self._gaps.find({"h": host_id, "b": {"$exists": True}}, {"gap": True})
+        return [
+            (row["_id"], events.Gap.FromString(row["gap"]))
+            for row in await said.sort("b", ASCENDING).to_list(MOST_HOLES)
+        ]
 
     async def gaps_in_order(
         self, query: dict[str, Any], sort: list[tuple[str, int]], limit: int

@@ -81,7 +81,11 @@ def test_changes_are_told_when_the_image_ends():
     add(folder, image, record(path=b"/etc/passwd"))
     add(folder, image, record(path=b"/etc/shadow"))
     made = list(folder.ended(image.exec_id))
-    assert [c.path for c in made[0].event.file_change.changes] == [b"/etc/passwd", b"/etc/shadow"]
+    assert [[c.path for c in each.event.file_change.changes] for each in made] == [
+        [b"/etc/passwd"],
+        [b"/etc/shadow"],
+    ]
+    assert [each.urgent for each in made] == [True, False]
     assert made[0].urgent
     assert not list(folder.all())
 

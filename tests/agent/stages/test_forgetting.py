@@ -7,7 +7,7 @@ from tests.agent.stages.host import Host
 
 
 def held() -> int:
-    return sum(isinstance(each, Process) for each in gc.get_objects())
+    return sum(type(each) is Process for each in gc.get_objects())
 
 
 def test_a_forgotten_process_goes_at_once_without_a_search_for_cycles(tmp_path):

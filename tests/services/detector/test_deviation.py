@@ -223,3 +223,13 @@ def test_a_service_that_makes_a_program_setuid_breaks_its_model():
     (alert,) = judged((image, event), model=model((m.FACET_RUNS, "/bin/chmod")))[1]
     assert not quiet
     assert alert.alert.message.startswith(f"Service {SERVICE} changed /srv/x")
+
+
+def test_a_service_that_connects_to_the_socket_of_docker_obtains_it():
+    curl = an_image("/usr/bin/curl", service=SERVICE)
+    connect = events.Connect(protocol=events.PROTOCOL_UNIX, path=b"/run/docker.sock")
+    _, (alert,) = judged((curl, an_event(connect=connect)), model=model())
+    assert alert.alert.message == (
+        f"Service {SERVICE} attempted to obtain capability DOCKER_SOCKET "
+        "by connecting to /run/docker.sock"
+    )
