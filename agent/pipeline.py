@@ -128,6 +128,7 @@ class Pipeline:
         self._last_tick_ns = now
         if step_ns:
             self.tell(events.Event(time_change=events.TimeChange(step_ns=step_ns)))
+        self._translator.doings.know(self.sensors.tells())
         self._translator.audited = any(each.name == "audit" for each in self.sensors.sensors)
         self._translator.handle(self._drain(now), now)
         self._translator.advance(now)

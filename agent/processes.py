@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from agent.lines import Line, Ran
+from agent.sensors.records import ProcessRecord
 from agent.stages.sessions import Session
 from nightherd.event.v1 import event_pb2 as events
 
 KEPT_NS = 60_000_000_000
 """How long a process that ended can still be named for what it did."""
+MOST_UNTOLD = 16
+"""Forks in a row that nobody was told of and that can still be told."""
 MOST_ENDED = 256
 """Kept beyond a tick; within one all are: `forget` comes at its end."""
 
@@ -53,6 +56,14 @@ class Process:
     candidates_tick: int = -1
     predecessor: "Process | None" = None
     """Who had this pid before, while that one can still be named."""
+    users: tuple[int, int, int] | None = None
+    """Real, effective and saved user id as they were seen last; None: not seen yet."""
+    fork_told: bool = False
+    """Whether it was told of although it did not execute a program."""
+    untold: tuple["Process", ...] = ()
+    """Forks between it and the nearest image that was told of, the nearest to it last."""
+    end: ProcessRecord | None = None
+    """How it ended, when nobody was told of it."""
 
     @property
     def ran(self) -> Ran:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from agent.sensors.records import (
     AuditRecord,
     FileRecord,
+    KernelRecord,
     LossRecord,
     ProcessRecord,
     Record,
@@ -18,7 +19,8 @@ class SortedRecords:
     def __init__(self, records: Iterable[Record]) -> None:
         """Sort `records`; each list keeps their order."""
         self.before: list[ProcessRecord] = []
-        self.processes: list[ProcessRecord] = []
+        self.processes: list[ProcessRecord | KernelRecord | SocketRecord] = []
+        """With what the kernel saw them do meanwhile, in the order in which it happened."""
         self.files: list[FileRecord] = []
         self.sockets: list[SocketRecord] = []
         self.audit: list[AuditRecord] = []
@@ -28,8 +30,10 @@ class SortedRecords:
                 (self.before if record.kind == "snapshot" else self.processes).append(record)
             elif isinstance(record, FileRecord):
                 self.files.append(record)
+            elif isinstance(record, KernelRecord):
+                self.processes.append(record)
             elif isinstance(record, SocketRecord):
-                self.sockets.append(record)
+                (self.processes if record.exact else self.sockets).append(record)
             elif isinstance(record, AuditRecord):
                 self.audit.append(record)
             else:

@@ -8,7 +8,7 @@ from functools import partial
 
 from agent.lines import Line, Ran, below
 from agent.names import Names
-from agent.processes import Process, Processes
+from agent.processes import MOST_UNTOLD, Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import maintenance, services
 from agent.stages.images import TICK_NS, Images
@@ -73,7 +73,8 @@ class Identifier:
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
         # Of a mere fork nobody asked about, only its id may matter.
-        before = process.ran if process.executed or (process.above is None and not unseen) else None
+        acted = process.executed or process.fork_told
+        before = process.ran if acted or (process.above is None and not unseen) else None
         opener = process
         process.parent_pid = record.ppid
         process.terminal = record.terminal
@@ -81,7 +82,7 @@ class Identifier:
         process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
         if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
-        if before is not None and before.image.executable and process.executed:
+        if before is not None and before.image.executable and acted:
             process.above = _below(process)
         process.below = None
         script = script_of(
@@ -95,7 +96,7 @@ class Identifier:
         )
         if process.candidates_tick != self._tick:
             # What it ran until now may have done what this tick's file events tell.
-            process.candidates = [before] if before is not None and process.executed else []
+            process.candidates = [before] if before is not None and acted else []
             process.candidates_tick = self._tick
         process.candidates.append(process.known_ran)
         process.executed, process.executable = True, record.executable
@@ -140,6 +141,9 @@ class Identifier:
             process.audit_session_id = parent.audit_session_id
             process.kernel_login = parent.kernel_login
             process.executable = parent.executable
+            process.users = parent.users
+            if not (parent.executed or parent.fork_told):
+                process.untold = (*parent.untold, parent)[-MOST_UNTOLD:]
             if parent.executable:
                 process.above = _below(parent)
         above = parent.image if parent is not None else None
