@@ -116,7 +116,7 @@ class Identifier:
             record.executable, record.arguments, record.requested_path, record.working_directory
         )
         process.program = script or record.executable
-        self._note_maintenance(process, record)
+        self._note_maintenance(process, record, script)
         self._placement.name_service(process, rooted=self._placement.heads_itself(process))
         self._placement.note_origin(process, record, came_from)
         ran = process.known_ran = self.images.of_exec(
@@ -194,14 +194,21 @@ class Identifier:
 
     # -- maintenance -----------------------------------------------------------------------------
 
-    def _note_maintenance(self, process: Process, record: ProcessRecord) -> None:
-        if process.maintenance or record.effective_user_id != 0:
+    def _note_maintenance(self, process: Process, record: ProcessRecord, script: bytes) -> None:
+        named = maintenance.has_name(process.program)
+        if process.maintenance:
+            if named:
+                process.maintenance = not maintenance.has_hooks(record.arguments)
+            elif maintenance.is_personal(record.executable, record.arguments, script):
+                process.maintenance = False
             return
-        if maintenance.has_name(process.program):
-            in_container = bool(services.place_of(process.cgroup).container_id)
-            process.maintenance = not in_container and maintenance.is_genuine(
-                process.program, self.images.owners
-            )
+        if not named or record.effective_user_id != 0:
+            return
+        process.maintenance = not (
+            services.place_of(process.cgroup).container_id
+            or maintenance.has_hooks(record.arguments)
+            or maintenance.is_elsewhere(record.pid)
+        ) and maintenance.is_genuine(process.program, record.pid, self.images.owners, self.genuine)
 
     def _orphaned(self, child: Process, parent: Process) -> None:
         """A parent ended."""
@@ -225,7 +232,7 @@ class Identifier:
                 record.executable, record.arguments, record.requested_path, record.working_directory
             )
             process.program = script or record.executable
-            self._note_maintenance(process, record)
+            self._note_maintenance(process, record, script)
         else:
             script = b""
             # PID 1 of a container or a small VM may hide its file; its first argument names it.
