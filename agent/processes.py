@@ -61,6 +61,8 @@ class Process:
     """Whether its service, or its container, begins with it."""
     born: events.BornFrom | None = None
     """Where it, or who it inherits from, came from when it left."""
+    put_there: bool = False
+    """Whether a person's session had a manager start it: at, cron, systemd-run."""
     predecessor: "Process | None" = None
     """Who had this pid before, while that one can still be named."""
 

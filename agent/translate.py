@@ -13,7 +13,6 @@ from agent.losses import told_loss
 from agent.names import UserNames
 from agent.output import Output
 from agent.packages import Packages
-from agent.processes import Process
 from agent.sensors.records import (
     UNKNOWN_STATUS,
     AuditRecord,
@@ -23,22 +22,17 @@ from agent.sensors.records import (
     SocketRecord,
 )
 from agent.sensors.watchlist import WatchList
+from agent.session_news import SessionNews
 from agent.sorted_records import SortedRecords
 from agent.stages import guess
-from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
-from agent.stages.session_events import told_login_change, told_session
-from agent.stages.sessions import PERSON, Session
 from agent.stages.urgency import is_urgent
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
-MOST_ADDRESS_LOOKS = 3
-SESSION_FIRST_NS = 4_000_000
-"""Of records that bear the same time, as coarse as audit's are, a session's are the earlier."""
 _PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
 
 
@@ -49,7 +43,8 @@ class Translator:
         self, identifier: Identifier, names: UserNames, watch_list: WatchList, output: Output
     ) -> None:
         """Add events to `output`."""
-        self._identifier, self._names, self._output = identifier, names, output
+        self._identifier, self._output = identifier, output
+        self._sessions = SessionNews(identifier, names, output)
         self.watch_list = watch_list
         self._files = FileChanges()
         self._accounts = Accounts()
@@ -88,12 +83,11 @@ class Translator:
             self._identifier.snapshot(sorted_records.before)
         changers = frozenset(each.pid for each in sorted_records.files)
         self._identifier.changers = changers | {each.pid for each in sorted_records.reads}
-        closed, exits = self._processes(
-            sorted_records.processes,
-            _of_sessions(sorted_records.audit, self._output.offset_ns),
-            now,
-        )
-        self._tell_sessions(now)
+        for file in sorted_records.files:
+            self._identifier.requests.claims(file.pid, file.path)
+        self._sessions.hear(sorted_records.audit)
+        closed, exits = self._processes(sorted_records.processes, now)
+        self._sessions.tell(now)
         for file in sorted_records.files:
             self._file(file, now)
         self._facts.handle(sorted_records, closed, now)
@@ -107,10 +101,10 @@ class Translator:
         self._audit(sorted_records.audit, now)
         for loss in sorted_records.losses:
             told_loss(loss, self._output)
-        self._tell_sessions(now)
+        self._sessions.tell(now)
 
     def _processes(
-        self, records: list[ProcessRecord], sessions: deque[tuple[int, AuditRecord]], now: int
+        self, records: list[ProcessRecord], now: int
     ) -> tuple[list[str], list[tuple[ProcessRecord, Ran]]]:
         """Follow processes, and sessions as of each moment.
 
@@ -120,20 +114,15 @@ class Translator:
         closed: list[str] = []
         exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
-            while sessions and sessions[0][0] <= record.boot_ns + SESSION_FIRST_NS:
-                self._of_session(*sessions.popleft())
+            self._sessions.go_on_until(record.boot_ns)
             if record.kind == "fork":
                 self._identifier.fork(record)
             elif record.kind == "exec":
                 self._executed(record, now, closed)
             else:
                 self._ended(record, closed, exits)
-        while sessions:
-            self._of_session(*sessions.popleft())
+        self._sessions.go_on()
         return closed, exits
-
-    def _of_session(self, boot_ns: int, record: AuditRecord) -> None:
-        audit_events.note_session(record, self._identifier, boot_ns)
 
     def _executed(self, record: ProcessRecord, now: int, closed: list[str]) -> None:
         known = self._identifier.processes.get(record.pid)
@@ -141,7 +130,7 @@ class Translator:
             closed.append(known.known_ran.image.exec_id)
         process = self._identifier.exec(record)
         if process.session is not None:
-            self._look_for_address(process, process.session, record.boot_ns)
+            self._sessions.look_for_address(process, process.session, record.boot_ns)
         ran = process.ran
         event = self._event(record.boot_ns, exact=record.exact)
         event.exec.requested_path = record.requested_path
@@ -161,19 +150,6 @@ class Translator:
             closed.append(gone.known_ran.image.exec_id)
             if gone.executed:
                 exits.append((record, gone.known_ran))
-
-    def _look_for_address(self, process: Process, session: Session, boot_ns: int) -> None:
-        """Ask a session's first programs where it came from: sshd tells them."""
-        if (
-            session.kind != PERSON
-            or session.source_address
-            or session.address_looks >= MOST_ADDRESS_LOOKS
-        ):
-            return
-        session.address_looks += 1
-        if address := ssh_client_of(process.pid):
-            self._identifier.book.address_known(session.session_id, address, boot_ns)
-            self._identifier.images.refresh(process, boot_ns)
 
     def _exited(self, record: ProcessRecord, ran: Ran, now: int) -> None:
         event = self._event(record.boot_ns, exact=record.exact)
@@ -233,6 +209,8 @@ class Translator:
         candidates: tuple[str, ...],
         now: int,
     ) -> None:
+        if ran is not None:
+            self._identifier.requests.wrote(record.path, ran.image)
         entry = self.watch_list.entry_for(record.path)
         if entry is None and record.previous_path:
             entry = self.watch_list.entry_for(record.previous_path)
@@ -296,24 +274,9 @@ class Translator:
             for made in audit_events.events_of(record, self._identifier, now, targets):
                 self._output.add(made, now)
 
-    def _tell_sessions(self, now: int) -> None:
-        for news in self._identifier.book.news(now):
-            self._output.add(told_session(news, self._names, self._output.offset_ns), now)
-        for change in self._identifier.book.take_login_changes():
-            ran = self._identifier.images.refresh(change.process, change.boot_ns)
-            self._output.add(told_login_change(change, ran, self._output.offset_ns), now)
-
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()
         event.attribution = events.ATTRIBUTION_EXACT if exact else events.ATTRIBUTION_INFERRED
         time = event.event_time
         time.seconds, time.nanos = divmod(boot_ns + self._output.offset_ns, clock.NS)
         return event
-
-
-def _of_sessions(records: Iterable[AuditRecord], offset_ns: int) -> deque[tuple[int, AuditRecord]]:
-    """Return the records that tell of sessions, by when they were made (boot clock)."""
-    kinds = audit_events.SESSIONS
-    found = [(each.wall_ns - offset_ns, each) for each in records if each.kind in kinds]
-    found.sort(key=lambda each: each[0])
-    return deque(found)

@@ -6,7 +6,7 @@ from agent.names import Names
 from agent.owners import Owners
 from agent.processes import TICK_NS, Process
 from agent.sensors.records import ProcessRecord
-from agent.stages import origins, services
+from agent.stages import services
 from agent.stages.redact import redact
 from agent.stages.sessions import provenance_of
 from chassis import clock
@@ -196,14 +196,14 @@ def began_of(image: events.Image) -> int:
 
 def _provenance(process: Process, at_ns: int) -> "events.Provenance.ValueType":
     """Return the provenance of a process as of a moment (boot clock)."""
-    session, born = process.session, process.born
+    session = process.session
     return provenance_of(
         session,
         process.terminal,
         user_unit=services.runs_as_user_unit(process.cgroup, in_session=session is not None),
         alive_ns=at_ns,
         terminal_is_service=process.terminal_is_service,
-        put_there=born is not None and origins.is_put_there(born),
+        put_there=process.put_there,
     )
 
 
