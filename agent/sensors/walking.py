@@ -112,8 +112,14 @@ class Walking(ABC):
                 os.close(fd)
             if len(items) >= MOST_NAMES:
                 self._bounds.exceeded[folder] = f"more than {MOST_NAMES} names are not looked at"
+            # Most names lie where nothing is watched but folders that lead on: no look at those.
+            holds, keeps = self._watch_list.holds(folder), self._watch_list.keeps(folder)
+            if not holds and not keeps:
+                items = [item for item in items if item.folder or item.link]
             for count, item in enumerate(items, 1):
-                self._meet(item, like, found)
+                self._meet(item, like, found, holds=holds)
+                if keeps and not item.folder:
+                    self._mark_file(item.path)
                 if item.folder and self._watch_list.leads_on(item.path):
                     waiting += [item.path] if self._bounds.admit(item.path) else []
                 if not count % _AT_ONCE:
@@ -124,19 +130,26 @@ class Walking(ABC):
         if isinstance(error, PermissionError):
             self._cannot[folder] = error.strerror or "not watched"
 
-    def _meet(self, item: Item, like: FileRecord | None, found: Existing | None) -> None:
-        """Know one name that was found in a folder."""
-        watched = self._watch_list.entry_for(item.path) is not None
-        status = status_of(item.path) if watched else None
+    def _meet(
+        self,
+        item: Item,
+        like: FileRecord | None,
+        found: Existing | None,
+        *,
+        holds: bool = True,
+    ) -> None:
+        """Know one name that was found in a folder; `holds`: watched names lie in that."""
+        entry = self._watch_list.entry_for(item.path) if holds else None
+        status = status_of(item.path) if entry is not None else None
         if status is not None:
             self._survey.found(item.path, status)
             if found is not None:
                 found[item.path] = status
             if like is not None:
                 self._found.append(like._replace(path=item.path, directory=item.folder))
-        if item.link and (watched or self._watch_list.leads_on(item.path)):
+        if item.link and (entry is not None or self._watch_list.leads_on(item.path)):
             self._linked(item.path, like, found)
-        if not item.folder:
+        if entry is not None and entry.inodes and not item.folder:
             self._mark_file(item.path)
 
     def _linked(
@@ -189,18 +202,17 @@ class Walking(ABC):
 
     def _worth_following(self, name: bytes) -> bool:
         """Whether what a link leads to is watched: folders, and files marked by inode."""
+        leads, entry = self._watch_list.leads_on(name), self._watch_list.entry_for(name)
+        if not leads and (entry is None or not entry.inodes):
+            return False
         if os.path.isdir(name):  # noqa: PTH112 - bytes
-            return (
-                self._watch_list.leads_on(name)
-                and self._watch_list.tree_of(os.path.realpath(name)) is None
-            )
-        entry = self._watch_list.entry_for(name)
+            return leads and self._watch_list.tree_of(os.path.realpath(name)) is None
         if os.path.exists(name):  # noqa: PTH110 - bytes
             if entry is None or not entry.inodes:
                 return False
             return self._watch_list.entry_for(os.path.realpath(name)) is None
         # Nothing is there yet: a folder may come to be where one was listed.
-        return self._watch_list.leads_on(name) and not self._watch_list.tree_of(parent_of(name))
+        return leads and not self._watch_list.tree_of(parent_of(name))
 
     @abstractmethod
     def _everything(self) -> Job:
