@@ -38,6 +38,8 @@ breaking: $(VENV)/.dev ## Compare the protos with those of the main branch
 	@$(VENV)/bin/buf breaking --against '.git#branch=main'
 bpf: ## Compile the eBPF object anew (clang-14, llvm-14, libbpf-dev)
 	@sh agent/bpf/build.sh
+wheel: $(VENV)/.dev ## Build the wheel into dist/
+	@$(PY) -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 lock: ## Pin every dependency with hashes (needs uv on PATH)
 	@for set in "run" "up --extra embedded" "dev --extra embedded --group dev"; do \
 	  set -- $$set; name=$$1; shift; \
@@ -78,4 +80,4 @@ gen/.typed: gen/.stamp | $(VENV)/.dev
 	@$(PY) protos/generate.py
 	@touch $@
 
-.PHONY: run setup test drill lab bench bench-agent bench-store lint format protos breaking bpf lock clean help
+.PHONY: run setup test drill lab bench bench-agent bench-store lint format protos breaking bpf wheel lock clean help

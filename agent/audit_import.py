@@ -14,6 +14,7 @@ from typing import Final
 from agent.audit_events import TARGET, TOLD, Targets, events_of, targets_of
 from agent.auditd_log import Run
 from agent.import_summary import Shares, summary_of
+from agent.logged_accounts import complete
 from agent.logged_calls import LoggedCalls
 from agent.logged_facts import LOGGED, logged_fact_of
 from agent.logged_gaps import SAYS, LoggedGaps
@@ -202,6 +203,8 @@ class AuditImport:
                 if process is not None
                 else None
             )
+            if ran is not None and fact.HasField("account_change"):
+                complete(fact.account_change, ran.image.arguments)
             made.append(Made(ran, fact))
         return ended or self._known_logins() > began
 

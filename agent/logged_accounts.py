@@ -8,8 +8,10 @@ does to groups as USER_MGMT, ADD_USER or USER_CHAUTHTOK.
 References: https://github.com/linux-audit/audit-documentation/wiki/SPEC-User-Account-Lifecycle-Events
 """
 
+import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from agent.sensors.records import UNSET_ID
@@ -80,6 +82,11 @@ _FIELDS: Final = (
 """Field of an account -> words of an operation that changes it; the first that is there counts."""
 _PRIMARY: Final = b"primary group"
 _MODIFIES: Final = frozenset(b"modify modifying modified change changing changed rename".split())
+_TOOLS: Final[Mapping[int, frozenset[bytes]]] = {
+    _USER: frozenset(b"useradd userdel usermod passwd chage chsh chfn".split()),
+    _GROUP: frozenset(b"groupadd groupdel groupmod gpasswd".split()),
+}
+"""Tools that take the account they are for as their last argument."""
 _BY_GPASSWD = re.compile(
     rb"user (\S{1,256}) (added|removed) by \S{1,256} (?:to|from) group (\S{1,256})"
 )
@@ -106,6 +113,8 @@ def account_change_of(kind: str, fields: Mapping[str, bytes]) -> events.AccountC
         return None
     group = fields.get("grp", b"") or fields.get("new_group", b"")
     if meaning.field == "members":
+        if not group and kind == "DEL_USER":
+            return None  # of every group, which the removal of the user says
         account = _name(fields.get("acct", b"") or fields.get("ID", b""))
         return _member(group, account, leaves=meaning.leaves) if group or account else None
     change = _Change(action=meaning.action, subject=meaning.subject)
@@ -139,6 +148,29 @@ def _meaning(kind: str, operation: bytes) -> _Meaning | None:
         if said.intersection(words):
             return _Meaning(_Change.ACTION_CHANGED, subject, field)
     return _Meaning(_Change.ACTION_CHANGED, subject) if words[0] in _MODIFIES else None
+
+
+def complete(change: events.AccountChange, arguments: Sequence[bytes]) -> None:
+    """Take names that a record lacks from the command line of the tool that wrote it.
+
+    shadow-utils before 2024 writes a number for a user that is not in passwd yet, and no group.
+    """
+    tool = posixpath.basename(arguments[0]) if arguments else b""
+    last = arguments[-1] if len(arguments) > 1 and not arguments[-1].startswith(b"-") else b""
+    if change.name or not last:
+        return
+    if "members" in change.fields:
+        groups = _groups_in(arguments) if tool in (b"useradd", b"usermod") else []
+        change.name = groups[0] if len(groups) == 1 else b""
+    elif tool in _TOOLS[change.subject]:
+        change.name = last
+
+
+def _groups_in(arguments: Sequence[bytes]) -> list[bytes]:
+    for option, value in pairwise(arguments):
+        if option in (b"-G", b"-aG", b"--groups"):
+            return value.split(b",")
+    return []
 
 
 def _member(group: bytes, account: bytes, *, leaves: bool) -> events.AccountChange:

@@ -16,6 +16,7 @@ from agent.sensors.audit_assembly import KernelEvent
 from agent.sensors.audit_calls import Call, exec_of, program_of
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages.identify import Identifier
+from agent.stages.sessions import USER_MANAGER
 
 MOST_KNOWN: Final = 20_000
 """Logs seldom tell ends: who was not heard of for longest is forgotten."""
@@ -166,7 +167,7 @@ class LoggedProcesses:
         """Let a process whose master was not seen belong to its own program, as does all below."""
         if (
             process.service
-            or process.session is not None
+            or (process.session is not None and process.session.kind != USER_MANAGER)
             or process.terminal
             or process.above is not None
             or not process.program

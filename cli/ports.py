@@ -56,6 +56,14 @@ def known_port(home: Home) -> int:
     return port if 0 < port < 65536 else API  # noqa: PLR2004
 
 
+def known_address(home: Home) -> str:
+    """Return the address on which agents were received last time."""
+    try:
+        return (home.state / "listen").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return "127.0.0.1"
+
+
 def choose_ports(home: Home, *taken: int) -> dict[str, int]:
     """Return a port for each program: those of last time where they are free, none of `taken`."""
     known = known_ports(home)

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 hashed_total = Counter("nightherd_agent_hashed", "Files of which the hash was told")
 MOST_MET: Final = 512
 """Files that are met between two ticks, and that wait to be looked at."""
-MOST_CHANGED: Final = 2048
+MOST_CHANGED: Final = 1024
 REST_NS: Final = 10_000_000_000
 """A file that changes all the time is hashed so often: its last content is always among it."""
 MOST_STUCK: Final = 3
@@ -71,8 +71,8 @@ class Hashing:
         self._stuck = 0
         self._met: dict[_Key, Job] = {}
         self._changed: OrderedDict[bytes, tuple[int, Job]] = OrderedDict()
-        self._hashed: OrderedDict[bytes, int] = OrderedDict()
-        """Path of a changed file -> when it was handed over last."""
+        self._hashed: OrderedDict[int, int] = OrderedDict()
+        """Hash of the path of a changed file -> when it was handed over last."""
         self._left_out = self._counted = 0
         """Files that were not hashed, here; how many the hasher said, of those told already."""
 
@@ -146,7 +146,7 @@ class Hashing:
             self._left_out += 1
             return
         due = self._changed[path][0] if path in self._changed else now
-        last = self._hashed.get(path)
+        last = self._hashed.get(hash(path))
         if last is not None:
             due = max(due, last + REST_NS)
         reason = events.FileHash.REASON_CHANGED
@@ -160,8 +160,8 @@ class Hashing:
             paths = [path for path, (when, _) in self._changed.items() if when <= now]
             for path in paths:
                 due.append(self._changed.pop(path)[1])
-                self._hashed[path] = now
-                self._hashed.move_to_end(path)
+                self._hashed[hash(path)] = now
+                self._hashed.move_to_end(hash(path))
             while len(self._hashed) > MOST_CHANGED:
                 self._hashed.popitem(last=False)
         if due:

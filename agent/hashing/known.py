@@ -1,5 +1,6 @@
 """Which contents are known already, so that nothing is hashed, and little told, twice."""
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -8,6 +9,8 @@ from agent.hashing.jobs import Job, Signature
 from nightherd.event.v1 import event_pb2 as events
 
 MOST_KNOWN: Final = 8192
+MOST_PATH_BYTES: Final = 256
+"""Longer ones are known by their hash: whoever chooses them must not choose our memory."""
 AGAIN_NS: Final = 86_400_000_000_000
 """Facts of a day that is dropped are told again while the file is still used: once a day."""
 _Path = tuple[bytes, int, str]
@@ -66,4 +69,6 @@ class Known:
 
 def _path(job: Job) -> _Path:
     """Return what tells a file that could not be looked at."""
-    return (job.path, job.inode, job.ran.image.container_id if job.ran is not None else "")
+    container = job.ran.image.container_id if job.ran is not None else ""
+    path = job.path if len(job.path) <= MOST_PATH_BYTES else hashlib.sha256(job.path).digest()
+    return (path, job.inode, container)

@@ -58,7 +58,7 @@ class InodeMarks:
         entry = watch_list.entry_for(path)
         secret = watch_list.secret_for(path) or ""
         changes = entry is not None and (entry.inodes or hidden)
-        if not changes and not secret:
+        if (not changes and not secret) or _is_known_as_another(path, watch_list):
             self.forget(path)
             return ""
         try:
@@ -113,3 +113,14 @@ class InodeMarks:
             return api.key_of(fd) == key
         finally:
             os.close(fd)
+
+
+def _is_known_as_another(path: bytes, watch_list: WatchList) -> bool:
+    """Whether a name is a symbolic link to one that is marked by itself."""
+    if not os.path.islink(path):  # noqa: PTH114 - bytes
+        return False
+    end = os.path.realpath(path)
+    entry = watch_list.entry_for(end)
+    if entry is not None and watch_list.listed(end) == end:
+        return entry.inodes
+    return watch_list.secret_for(end) is not None

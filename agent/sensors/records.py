@@ -204,6 +204,8 @@ class LossRecord(NamedTuple):
     detail: str
     bound: bool = False
     """True when it is not told because a folder goes beyond what is watched."""
+    blind: bool = False
+    """True when the source itself could not see: nothing reached it."""
 
 
 Record = (

@@ -185,7 +185,9 @@ class Walking(ABC):
             )
         entry = self._watch_list.entry_for(name)
         if os.path.exists(name):  # noqa: PTH110 - bytes
-            return entry is not None and entry.inodes
+            if entry is None or not entry.inodes:
+                return False
+            return self._watch_list.entry_for(os.path.realpath(name)) is None
         # Nothing is there yet: a folder may come to be where one was listed.
         return self._watch_list.leads_on(name) and not self._watch_list.tree_of(parent_of(name))
 

@@ -16,7 +16,19 @@ PORT = click.option("--port", type=NUMBER, default=8083, show_default=True, help
 @PORT
 @click.option("--herd", default="default", show_default=True, help="Herd of this host.")
 @click.option("--no-agent", is_flag=True, help="Do not watch this host.")
-def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa: FBT001
+@click.option(
+    "--all-addresses",
+    is_flag=True,
+    help="Receive agents of other machines, too: store, detector, modeler and enrolment listen on "
+    "every address (the API does not).",
+)
+def up(
+    home: Path | None,
+    port: int,
+    herd: str,
+    no_agent: bool,  # noqa: FBT001
+    all_addresses: bool,  # noqa: FBT001
+) -> None:
     """Run everything on this machine until Ctrl-C."""
     import asyncio
 
@@ -30,8 +42,10 @@ def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa
     place = home_of(home)
     try:
         held = lock(place)
+        options = Options(place, port, herd, not no_agent, all_addresses)
         (place.state / "port").write_text(str(port), encoding="ascii")
-        asyncio.run(Up(Options(place, port, herd, not no_agent)).run())
+        (place.state / "listen").write_text(options.listen, encoding="ascii")
+        asyncio.run(Up(options).run())
     except (UpError, EnrolError, OSError) as error:
         print(f"nightherd: {error}", file=sys.stderr)
         sys.exit(1)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.logged_accounts import account_change_of
+from agent.logged_accounts import account_change_of, complete
 from agent.sensors.audit_fields import read
 from nightherd.event.v1 import event_pb2 as events
 
@@ -69,6 +69,26 @@ def test_an_operation_is_a_change_of_its_account(kind, operation, expected):
 
 
 @pytest.mark.parametrize(
+    ("command", "change", "name"),
+    [
+        (b"/sbin/useradd -d /home/m m", CHANGE(subject=USER), b"m"),
+        (b"useradd -D", CHANGE(subject=USER), b""),
+        (b"groupadd g", CHANGE(subject=USER), b""),
+        (b"groupadd g", CHANGE(subject=GROUP), b"g"),
+        (b"usermod -aG adm m", CHANGE(subject=GROUP, fields=["members"]), b"adm"),
+        (b"usermod -aG adm,sudo m", CHANGE(subject=GROUP, fields=["members"]), b""),
+        (b"sh -c m", CHANGE(subject=USER), b""),
+        (b"", CHANGE(subject=USER), b""),
+        (b"useradd m", CHANGE(subject=USER, name=b"other"), b"other"),
+    ],
+)
+def test_names_that_a_record_lacks_come_from_the_command_line(command, change, name):
+    change = CHANGE.FromString(change.SerializeToString())
+    complete(change, command.split())
+    assert change.name == name
+
+
+@pytest.mark.parametrize(
     ("kind", "operation"),
     [
         ("USER_MGMT", b'add-user-to-shadow-group grp="wheel"'),
@@ -76,6 +96,7 @@ def test_an_operation_is_a_change_of_its_account(kind, operation, expected):
         ("USER_CHAUTHTOK", b"adding user to shadow group"),
         ("GRP_MGMT", b"add-shadow-group"),
         ("ADD_GROUP", b"adding group to /etc/gshadow"),
+        ("DEL_USER", b"deleting user from group"),
         ("USER_MGMT", b"add-home-dir"),
         ("USER_MGMT", b"deleting home directory"),
         ("USER_MGMT", b"deleting mail file"),
