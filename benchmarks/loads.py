@@ -45,7 +45,8 @@ class Loads:
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             raise CannotRun("load generators are C: no cc and no gcc here (apt-get install gcc)")
-        self._folder = folder
+        self._folder, self._unwatched = folder, folder / "unwatched"
+        self._unwatched.write_text("x")
         for source in SOURCES.glob("*.c"):
             flags = _FLAGS.get(source.stem, _STATIC)
             built = subprocess.run(
@@ -89,8 +90,8 @@ class Loads:
         return self._run(["remover", "remove", str(folder), str(count)])
 
     def calls(self, kind: str, seconds: float, block: int = 200) -> Ran:
-        """Repeat a system call: "getpid" or "open"."""
-        return self._run(["calls", kind, str(seconds), str(block), "/etc/hostname"])
+        """Repeat a system call: "getpid", "open" of a file that nobody watches, or "connect"."""
+        return self._run(["calls", kind, str(seconds), str(block), str(self._unwatched)])
 
     def _run(self, command: list[str], copies: int = 1) -> Ran:
         processes = [
