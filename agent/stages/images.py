@@ -37,7 +37,8 @@ class Images:
         self.containers = ContainerImages()
         self.wall_minus_boot_ns = 0
         self.now_ns = 0
-        self.host_mount_namespace = mount_namespace_of(1)
+        self.host_mount_namespace = mount_namespace_of("1") or mount_namespace_of("self")
+        """That of PID 1; ours where that is not for us to see."""
         self._most_argument_bytes = MOST_ARGUMENT_BYTES
         # Who stands behind images is often the same: it is made once, and read from bytes for
         # each, which costs a quarter of building it.
@@ -213,7 +214,7 @@ class Images:
         return f"{self._boot_id}:{pid}:{start_ns // TICK_NS}:{boot_ns}"
 
 
-def mount_namespace_of(pid: int) -> int:
+def mount_namespace_of(pid: str) -> int:
     """Return the number of a process's mount namespace; 0: not ours to see."""
     try:
         return Path(f"/proc/{pid}/ns/mnt").stat().st_ino
