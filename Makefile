@@ -18,6 +18,8 @@ test: $(VENV)/.dev gen/.stamp ## Run every test (ARGS="-k spool" for some)
 	@$(PY) -m pytest $(ARGS)
 drill: $(VENV)/.dev gen/.stamp ## Minutes-long tests that kill, pause and fill things
 	@$(PY) -m pytest -m drill -s $(ARGS)
+lab: $(VENV)/.dev gen/.stamp ## Tests on real hosts with stock kernels, in QEMU (ARGS=6.1 for one kernel)
+	@$(PY) -m pytest tests/lab -m lab -s $(if $(ARGS),--kernel $(ARGS))
 bench: $(VENV)/.dev gen/.stamp ## Measure everything, beside the peers (as root; ARGS="--quick")
 	@$(PY) -m benchmarks all $(ARGS)
 bench-agent: $(VENV)/.dev gen/.stamp ## Measure what the agent misses and costs
@@ -36,6 +38,8 @@ breaking: $(VENV)/.dev ## Compare the protos with those of the main branch
 	@$(VENV)/bin/buf breaking --against '.git#branch=main'
 bpf: ## Compile the eBPF object anew (clang-14, llvm-14, libbpf-dev)
 	@sh agent/bpf/build.sh
+wheel: $(VENV)/.dev ## Build the wheel into dist/
+	@$(PY) -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 lock: ## Pin every dependency with hashes (needs uv on PATH)
 	@for set in "run" "up --extra embedded" "dev --extra embedded --group dev"; do \
 	  set -- $$set; name=$$1; shift; \
@@ -76,4 +80,4 @@ gen/.typed: gen/.stamp | $(VENV)/.dev
 	@$(PY) protos/generate.py
 	@touch $@
 
-.PHONY: run setup test drill bench bench-agent bench-store lint format protos breaking bpf lock clean help
+.PHONY: run setup test drill lab bench bench-agent bench-store lint format protos breaking bpf wheel lock clean help

@@ -5,13 +5,17 @@ What a record says follows from it alone (`fact_of`); who did it is looked up (`
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from agent.failed_execs import told_failure
 from agent.lines import Ran
 from agent.processes import Process
-from agent.sensors.records import AuditRecord
+from agent.sensors.audit_processes import EXEC_FAILED
+from agent.sensors.exec_failures import Failure
+from agent.sensors.records import UNSET_ID, AuditRecord
 from agent.stages.fold import Made
 from agent.stages.identify import Identifier
 from agent.stages.privileges import gives_rights, request_of
 from agent.stages.redact import redact_text
+from agent.stages.sessions import UNKNOWN, kind_of_opener
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 
@@ -19,6 +23,8 @@ _REFUSED = frozenset({"USER_AUTH", "USER_LOGIN", "USER_ACCT"})
 _ADDRESS = frozenset({"USER_LOGIN", "USER_START", "CRED_ACQ", "USER_ACCT"})
 TARGET = frozenset({"USER_START", "CRED_REFR", "CRED_ACQ"})
 """Types of records that may say whose rights sudo gave."""
+SESSIONS = frozenset({"LOGIN", "USER_START", "USER_END", *_ADDRESS})
+"""Types of records that tell of a session's begin, end or origin."""
 _TOLD_IN_ANY_CASE = frozenset({"SERVICE_START", "SERVICE_STOP"})
 _DELETE_MODULE = {b"c000003e": b"176", b"40000003": b"129", b"c00000b7": b"106"}
 """Number of delete_module, by architecture."""
@@ -130,6 +136,38 @@ def _note_address(fields: Fields, identifier: Identifier, boot_ns: int) -> None:
         identifier.book.address_known(int(session), address, boot_ns)
 
 
+def note_session(record: AuditRecord, identifier: Identifier, boot_ns: int) -> None:
+    """Learn from a record of the kernel's time `boot_ns` who opened or ended which session."""
+    fields, kind = record.fields, record.kind
+    pid, session_id = _number(fields, "pid"), _number(fields, "ses")
+    if not succeeded(fields) or not pid:
+        return
+    book, executable = identifier.book, fields.get("exe", b"")
+    if session_id in (None, UNSET_ID):
+        if kind in _ADDRESS and (address := _text(fields, "addr")) not in ("", "?"):
+            book.address_of_opener(pid, address)
+        return
+    if session_id is None:
+        return
+    if kind == "USER_END":
+        book.closed(session_id, pid, boot_ns)
+    elif kind == "USER_START" and kind_of_opener(executable) == UNKNOWN:
+        return  # sudo and su, within a session
+    elif kind in ("LOGIN", "USER_START"):
+        user = _number(fields, "auid")
+        old = _number(fields, "old-auid")
+        if user is not None and (kind == "USER_START" or old == UNSET_ID):
+            book.opened(session_id, user, pid, executable, boot_ns)
+    if kind in _ADDRESS:
+        _note_address(fields, identifier, boot_ns)
+
+
+def _number(fields: Fields, name: str) -> int | None:
+    """Return a number of 32 bits."""
+    text = fields.get(name, b"")
+    return int(text) if text.isdigit() and len(text) <= 10 else None  # noqa: PLR2004
+
+
 def _note_login(fields: Fields, identifier: Identifier, process: Process, boot_ns: int) -> None:
     """A login uid was written: the book knows whether that is a login or a change."""
     now = fields.get("auid", b""), fields.get("ses", b"")
@@ -220,6 +258,18 @@ def _bpf(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> N
         )
 
 
+def _not_executed(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    failure = Failure(
+        None,
+        fields["path"],
+        _text(fields, "error"),
+        0,
+        int(fields["last"]),
+        count=int(fields["count"]),
+    )
+    event.CopyFrom(told_failure(failure))
+
+
 _Fact = Callable[[events.Event, Fields, events.Image, Targets], None]
 _FACTS: Mapping[str, _Fact] = {
     "USER_CMD": _sudo,
@@ -230,6 +280,7 @@ _FACTS: Mapping[str, _Fact] = {
     "SOFTWARE_UPDATE": _package,
     "KERN_MODULE": _module,
     "BPF": _bpf,
+    EXEC_FAILED: _not_executed,
 }
 TOLD = frozenset(_FACTS) | _REFUSED | _ADDRESS
 """Types of records that may be an event, or tell something about a session."""

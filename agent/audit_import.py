@@ -13,17 +13,19 @@ from typing import Final
 
 from agent.audit_events import TARGET, TOLD, Targets, events_of, targets_of
 from agent.auditd_log import Run
+from agent.import_summary import Shares, summary_of
+from agent.logged_accounts import complete
+from agent.logged_calls import LoggedCalls
 from agent.logged_facts import LOGGED, logged_fact_of
+from agent.logged_gaps import SAYS, LoggedGaps
 from agent.logged_names import LoggedNames
 from agent.logged_processes import LoggedProcesses
+from agent.logged_sessions import opens
 from agent.sensors.audit_assembly import WAIT_NS, Assembler, KernelEvent
-from agent.sensors.audit_calls import Call, call_of
 from agent.sensors.audit_fields import read
-from agent.sensors.audit_files import files_of
-from agent.sensors.audit_sockets import connection_of
 from agent.sensors.records import AuditRecord
 from agent.stages.bounds import pieces
-from agent.stages.fold import FileChanges, Made
+from agent.stages.fold import Made
 from agent.stages.identify import Identifier
 from agent.stages.seal import Collector, Part
 from agent.stages.session_events import told_login_change, told_session
@@ -33,16 +35,11 @@ from nightherd.event.v1 import event_pb2 as events
 _ROUND: Final = 512
 """Events handled together: what sudo was asked for and whose rights it gave are several."""
 _ROUND_RECORDS: Final = 8192
-_TELLS: Final = frozenset(("EXECVE", "PATH", "SOCKADDR"))
-"""Types of records that say what a system call did."""
 _SUDO = re.compile(rb"/sudo|2F7375646F")
-_SUCCESS: Final = b" success=yes "
-_SUCCESS_WITHIN: Final = 80
 _OPENS: Final = frozenset(("LOGIN", "USER_START", "USER_LOGIN"))
 _CLOSES: Final = frozenset(("USER_END", "USER_LOGOUT", "CRED_DISP"))
 _SAID_HERE: Final = TOLD | _OPENS
 _SPEAKS: Final = TOLD | LOGGED | _OPENS | _CLOSES
-MOST_KINDS_SHOWN: Final = 20
 _EVER: Final = 1 << 62
 _KNOWN = events.ATTRIBUTION_EXACT
 
@@ -55,17 +52,15 @@ class AuditImport:
         self._seed = seed
         self._assembler = Assembler()
         self._collector = Collector()
-        self._files = FileChanges()
+        self._gaps = LoggedGaps()
         self._names = LoggedNames()
         self._ready: list[Part] = []
         self._now = 0
         self.used = 0
-        """Records that are in events."""
+        """Records that are in events, or that say more about who is in one."""
         self.unused: Counter[str] = Counter()
         """Records of which we have no event, by type."""
-        self.lost = 0
-        """Events of the kernel that no record bears."""
-        self.events = 0
+        self.shares = Shares()
         self._hostname: Callable[[], str] = lambda: ""
         self._named = False
         self._begin_boot(0)
@@ -73,7 +68,13 @@ class AuditImport:
     def _begin_boot(self, boot: int) -> None:
         self._boot, self._boot_id = boot, str(uuid.uuid5(self._seed, str(boot)))
         self._identifier = Identifier(self._boot_id, self._names)
-        self._processes = LoggedProcesses(self._identifier)
+        self._processes = LoggedProcesses(self._identifier, self._names)
+        self._calls = LoggedCalls(self._identifier, self._processes, self._names)
+
+    @property
+    def lost(self) -> int:
+        """Events of the kernel that no record bears."""
+        return self._gaps.lost
 
     def parts(
         self, runs: Iterable[Run], hostname: Callable[[], str] = lambda: ""
@@ -103,16 +104,7 @@ class AuditImport:
 
     def summary(self, read: int, rejected: int) -> str:
         """Return what became of `read` records, of which `rejected` were none, for people."""
-        unused = sorted(self.unused.items(), key=lambda each: (-each[1], each[0]))
-        kinds = ", ".join(f"{kind} {count}" for kind, count in unused[:MOST_KINDS_SHOWN])
-        if len(unused) > MOST_KINDS_SHOWN:
-            kinds += f", {len(unused) - MOST_KINDS_SHOWN} further types"
-        without = sum(self.unused.values())
-        return (
-            f"{read} records read: {self.used} in events, {without} without an event of ours, "
-            f"{rejected} rejected; {self.lost} events are missing by their serials"
-            + (f"\nwithout an event of ours: {kinds}" if kinds else "")
-        )
+        return summary_of(read, self.used, rejected, self.unused, self.lost, self.shares)
 
     def _round(self, whole: list[KernelEvent]) -> None:
         # Of user space each record is an event.
@@ -127,11 +119,15 @@ class AuditImport:
             if event.boot != self._boot:
                 self._end_boot()
                 self._begin_boot(event.boot)
-            self._now = now = event.wall_ns
+            before, now = self._now, event.wall_ns
+            self._now = now
             kinds = event.kinds
             made = None
-            # Of a call, the further records say what it did.
-            if len(kinds) > 1 or kinds[0] in _SPEAKS:
+            if kinds[0] in SAYS and self._gaps.note(kinds[0], event.texts[0], now, before):
+                self.used += len(kinds)
+                continue
+            # Of most calls, the further records say what it did.
+            if len(kinds) > 1 or kinds[0] in _SPEAKS or kinds[0] == "SYSCALL":
                 self._identifier.begin_tick(0, now)
                 made = self._told(event, targets)
             if made is None:
@@ -144,7 +140,8 @@ class AuditImport:
                 for session in self._sessions(now):
                     self._add(session)
         self.unused.update(spare)
-        for each in [*self._files.due(self._now), *self._gap(self._now - WAIT_NS)]:
+        holes = self._assembler.lost(self._now - WAIT_NS)
+        for each in [*self._calls.due(self._now), *self._gaps.made(holes, self._now)]:
             self._add(each)
         self._identifier.forget(self._now)
 
@@ -161,53 +158,13 @@ class AuditImport:
         kinds = event.kinds
         made: list[Made] = []
         told = False
-        if "SYSCALL" in kinds and not _TELLS.isdisjoint(kinds):
-            text = event.texts[kinds.index("SYSCALL")]
-            if _may_tell(kinds, text) and (call := call_of(event)) is not None:
-                self._names.learn(text)
-                told = self._called(event, call, made)
+        if "SYSCALL" in kinds:
+            told = self._calls.told(event, made)
         if not _SPEAKS.isdisjoint(kinds):
             for place, kind in enumerate(kinds):
                 if kind in _SPEAKS:
                     told = self._spoken(event, place, targets, made) or told
         return made if made or told else None
-
-    def _called(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
-        """Tell what a system call did; whether it did something."""
-        if "EXECVE" in event.kinds:
-            return self._executed(event, call, made)
-        connection = connection_of(event, call)
-        if connection is not None:
-            told = self._event(event.wall_ns)
-            told.connect.remote_address = connection.remote_address
-            told.connect.remote_port = connection.remote_port
-            process = self._processes.caller(call, event.wall_ns)
-            made.append(Made(self._identifier.images.refresh(process), told))
-            return True
-        changes = list(files_of(event, call))
-        if not changes:
-            return False
-        process = self._processes.caller(call, event.wall_ns)
-        ran = self._identifier.images.refresh(process)
-        for change in changes:
-            full = self._files.add(change, ran, event.wall_ns, attribution=_KNOWN, urgent=False)
-            if full is not None:
-                made.append(full)
-        return True
-
-    def _executed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
-        before = self._identifier.processes.get(call.pid)
-        ran = before.known_ran if before is not None else None
-        executed = self._processes.executed(event, call)
-        if executed is None:
-            return False
-        process, program = executed
-        if ran is not None and len(self._files):
-            made += self._files.ended(ran.image.exec_id)
-        told = self._event(event.wall_ns)
-        told.exec.requested_path = program.requested_path
-        made.append(Made(process.ran, told, kind="exec"))
-        return True
 
     def _spoken(self, event: KernelEvent, place: int, targets: Targets, made: list[Made]) -> bool:
         """Tell what a record of its own says; whether it is something."""
@@ -224,21 +181,30 @@ class AuditImport:
             )
         else:
             self._names.learn(record.text)
+        may_open = record.kind in _OPENS
+        if may_open and opens(record.kind, record.fields):
+            self._names.logged_in(record.fields)
         began = self._known_logins()
         process = self._processes.speaker(
-            record.fields, record.wall_ns, opens=record.kind in _OPENS
+            record.kind, record.fields, record.wall_ns, may_open=may_open
         )
         ended = (
             process is not None
             and record.kind in _CLOSES
-            and self._processes.closes(record.fields, process, record.wall_ns)
+            and self._processes.sessions.closes(record.fields, process, record.wall_ns)
         )
         if record.kind in _SAID_HERE:
             made += events_of(record, self._identifier, record.wall_ns, targets)
         fact = logged_fact_of(record) if record.kind in LOGGED else None
         if fact is not None:
             fact.attribution = _KNOWN if process is not None else events.ATTRIBUTION_UNKNOWN
-            ran = self._identifier.images.refresh(process) if process is not None else None
+            ran = (
+                self._identifier.images.refresh(process, record.wall_ns)
+                if process is not None
+                else None
+            )
+            if ran is not None and fact.HasField("account_change"):
+                complete(fact.account_change, ran.image.arguments)
             made.append(Made(ran, fact))
         return ended or self._known_logins() > began
 
@@ -248,30 +214,16 @@ class AuditImport:
 
     def _sessions(self, now: int) -> Iterator[Made]:
         for news in self._identifier.book.news(now):
+            self.shares.session(self._boot, news[2])
             yield told_session(news, self._names, 0)
         for change in self._identifier.book.take_login_changes():
-            yield told_login_change(change, self._identifier.images.refresh(change.process), 0)
-
-    def _gap(self, before_ns: int = _EVER) -> Iterator[Made]:
-        holes = self._assembler.lost(before_ns)
-        if holes:
-            missing = sum(hole.serials for hole in holes)
-            self.lost += missing
-            event = events.Event(
-                event_time=clock.to_timestamp(holes[0].since_ns),
-                gap=events.Gap(
-                    start_time=clock.to_timestamp(holes[0].since_ns),
-                    end_time=clock.to_timestamp(holes[-1].until_ns),
-                    precision=events.Gap.PRECISION_EXACT,
-                    lost=missing,
-                    source="audit",
-                    detail="Serials of the log that no record bears: lost, or left out of it.",
-                ),
-            )
-            yield Made(None, event)
+            ran = self._identifier.images.refresh(change.process, change.boot_ns)
+            yield told_login_change(change, ran, 0)
 
     def _end_boot(self) -> None:
-        for each in (*self._files.all(), *self._sessions(_EVER), *self._gap()):
+        made = [*self._calls.all(), *self._sessions(_EVER)]
+        made += self._gaps.made(self._assembler.lost(), self._now, last=True)
+        for each in made:
             self._add(each)
         self._sealable()
 
@@ -280,8 +232,8 @@ class AuditImport:
         if left_out:
             some.append(self._bound_gap(made.event, left_out))
         for event in some:
-            self.events += 1
             one = made if event is made.event else Made(made.ran, event, made.urgent)
+            self.shares.add(one)
             if self._collector.add(one, self._now):
                 self._sealable()
 
@@ -302,6 +254,7 @@ class AuditImport:
 
     def _sealable(self) -> None:
         if len(self._collector):
+            self.shares.boot(self._boot)
             self._ready.append(Part(self._collector.take(), self._boot_id, 0))
 
     @staticmethod
@@ -310,12 +263,3 @@ class AuditImport:
         event.attribution = _KNOWN
         event.event_time.seconds, event.event_time.nanos = divmod(wall_ns, clock.NS)
         return event
-
-
-def _may_tell(kinds: list[str], call: bytes) -> bool:
-    """Whether a call may have done something; most that fail need not be read."""
-    return (
-        _SUCCESS in call[:_SUCCESS_WITHIN]
-        or "SOCKADDR" in kinds  # a connection in progress is called a failure
-        or not call.startswith(b"arch=")
-    )

@@ -50,9 +50,10 @@ class Cost:
     def fill(self, status: events.AgentStatus) -> None:
         """Put it into a status."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        status.rss_bytes = self._own.memory_info().rss
+        hashing_cpu_ms, hashing_rss_bytes = self._hashing()
+        status.rss_bytes = self._own.memory_info().rss + hashing_rss_bytes
         status.peak_rss_bytes = max(_peak_rss_bytes(), status.rss_bytes)
-        status.cpu_ms = int((usage.ru_utime + usage.ru_stime) * 1000)
+        status.cpu_ms = int((usage.ru_utime + usage.ru_stime) * 1000) + hashing_cpu_ms
         status.events = self._pipeline.event_count
         status.lost = self._pipeline.lost_count
         status.spool_bytes = self._spool.size_bytes
@@ -63,6 +64,18 @@ class Cost:
             status.receivers.add(
                 name=shipper.name, behind=self._behind(shipper.name), connected=shipper.connected
             )
+
+    def _hashing(self) -> tuple[int, int]:
+        """Return CPU time in ms and memory in bytes of the process that hashes; 0: none does."""
+        hashing = self._pipeline.hashing
+        if hashing is None or not (pid := hashing.pid):
+            return 0, 0
+        try:
+            process = psutil.Process(pid)
+            times = process.cpu_times()
+            return int((times.user + times.system) * 1000), process.memory_info().rss
+        except psutil.Error:
+            return 0, 0
 
     def _behind(self, receiver: str) -> int:
         return self._spool.link.number - self._spool.cursors[receiver]

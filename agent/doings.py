@@ -14,7 +14,13 @@ from agent.datagrams import Questions
 from agent.lines import Ran
 from agent.output import Output
 from agent.processes import Process
-from agent.sensors.records import FileRecord, KernelRecord, ProcessRecord, SocketRecord
+from agent.sensors.records import (
+    FileRecord,
+    KernelRecord,
+    MountRecord,
+    ProcessRecord,
+    SocketRecord,
+)
 from agent.stages.fold import Made
 from agent.stages.gains import Gains
 from agent.stages.identify import Identifier
@@ -25,17 +31,23 @@ _MOST_REMEMBERED: Final = 1024
 
 Collect = Callable[[FileRecord, Ran | None, int], None]
 Exited = Callable[[ProcessRecord, Ran, int], None]
+Mounted = Callable[[MountRecord, Ran | None, int], None]
 
 
 class Doings:
     """Turns what the kernel saw processes do into events."""
 
     def __init__(
-        self, identifier: Identifier, output: Output, collect: Collect, exited: Exited
+        self,
+        identifier: Identifier,
+        output: Output,
+        collect: Collect,
+        exited: Exited,
+        mounted: Mounted,
     ) -> None:
-        """Add events to `output`, changes of files by `collect`, ends of forks by `exited`."""
+        """Add events to `output`; hand on changes of files, ends of forks, and mounts."""
         self._identifier, self._output = identifier, output
-        self._collect, self._exited = collect, exited
+        self._collect, self._exited, self._mounted = collect, exited, mounted
         self._questions = Questions()
         self._gains = Gains()
         self._own_pid = os.getpid()
@@ -53,11 +65,18 @@ class Doings:
 
     # -- who -------------------------------------------------------------------------------------
 
-    def named(self, process: Process, now: int) -> Ran:
-        """Return what a process runs, for an event that names it. Forks are told before."""
+    def named(self, process: Process, now: int, at_ns: int, ran: Ran | None = None) -> Ran:
+        """Return what a process runs, for an event that names it. Forks are told before.
+
+        Args:
+            process: who it is.
+            now: on the boot clock.
+            at_ns: moment of the event, as of which provenance is stated.
+            ran: the image that it names; None: what the process runs.
+        """
         if process.untold or not (process.executed or process.fork_told):
             self.tell_forks(process, now)
-        return self._identifier.images.refresh(process)
+        return self._identifier.images.refresh(process, at_ns, ran)
 
     def tell_forks(self, process: Process, now: int) -> None:
         """Tell of the forks that lead to a process of which is told, and of their ends."""
@@ -89,7 +108,7 @@ class Doings:
     def _gained(self, process: Process, gain: events.PrivilegeGain, boot_ns: int, now: int) -> None:
         event = self._event(boot_ns, exact=True)
         event.privilege_gain.CopyFrom(gain)
-        self._output.add(Made(self.named(process, now), event, urgent=True), now)
+        self._output.add(Made(self.named(process, now, boot_ns), event, urgent=True), now)
 
     # -- what they did ---------------------------------------------------------------------------
 
@@ -104,18 +123,24 @@ class Doings:
             before, user, _, _ = record.numbers
             if process is not None and (gain := self._gains.called(process, before, user)):
                 self._gained(process, gain, record.boot_ns, now)
+        elif record.kind in kernel_events.MOUNT_KINDS:
+            mount, ran = kernel_events.mount_of(record), self._ran(process, now, record.boot_ns)
+            self._mounted(mount, ran, now)
         elif record.kind in kernel_events.FILE_KINDS:
             file = kernel_events.file_of(record)
             self._modes[file.pid, file.path] = file
             if len(self._modes) > _MOST_REMEMBERED:
                 self._modes.popitem(last=False)
-            self._collect(file, self._ran(process, now), now)
+            self._collect(file, self._ran(process, now, record.boot_ns), now)
         else:
             event = self._event(record.boot_ns, exact=process is not None)
             kernel_events.tell(event, record)
             if event.WhichOneof("kind") == "process_access":
-                self._target(event.process_access, now)
-            self._add(process, event, record.kind in kernel_events.URGENT, now)
+                self._target(event.process_access, now, record.boot_ns)
+            if process is None:
+                event.attribution = events.ATTRIBUTION_UNKNOWN
+            ran = self._ran(process, now, record.boot_ns)
+            self._output.add(Made(ran, event, record.kind in kernel_events.URGENT), now)
 
     def is_told(self, record: FileRecord) -> bool:
         """Whether a change of a file was told already, by whoever saw it happen."""
@@ -143,25 +168,21 @@ class Doings:
         if process is None:
             event.attribution = events.ATTRIBUTION_UNKNOWN
         kernel_events.tell_socket(event, record)
-        for made in self._questions.add(record, Made(self._ran(process, now), event)):
-            self._output.add(made, now)
+        made = Made(self._ran(process, now, record.boot_ns), event)
+        for each in self._questions.add(record, made):
+            self._output.add(each, now)
 
-    def _target(self, access: events.ProcessAccess, now: int) -> None:
+    def _target(self, access: events.ProcessAccess, now: int, at_ns: int) -> None:
         target = self._identifier.processes.who(access.target_pid)
         if target is not None:
-            image = self.named(target, now).image
+            image = self.named(target, now, at_ns).image
             access.target_exec_id = image.exec_id
             access.target_executable = image.executable
             if not access.HasField("target_user_id"):
                 access.target_user_id = image.effective_user_id
 
-    def _add(self, process: Process | None, event: events.Event, urgent: bool, now: int) -> None:  # noqa: FBT001
-        if process is None:
-            event.attribution = events.ATTRIBUTION_UNKNOWN
-        self._output.add(Made(self._ran(process, now), event, urgent), now)
-
-    def _ran(self, process: Process | None, now: int) -> Ran | None:
-        return self.named(process, now) if process is not None else None
+    def _ran(self, process: Process | None, now: int, at_ns: int) -> Ran | None:
+        return self.named(process, now, at_ns) if process is not None else None
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()

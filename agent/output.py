@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from agent.hashing.hashing import Hashing
 from agent.spool import Evicted, Spool
 from agent.stages.bounds import pieces
 from agent.stages.budget import TELL_NS, Budgets
@@ -23,6 +24,8 @@ spool_gauge = Gauge("nightherd_agent_spool_bytes", "Bytes in the spool")
 
 MOST_UNWRITTEN = 32
 """Batches kept in memory while the disk takes none."""
+UNHASHED_NS = 60_000_000_000
+"""How often it is told how many files were not hashed."""
 _Gap = events.Gap
 
 
@@ -76,6 +79,9 @@ class Output:
         self._unsealed = _LeftOut()
         """Events that were never sealed, as the disk took nothing; wall clock."""
         self.witness: Witness | None = None
+        self.hashing: Hashing | None = None
+        """What makes hashes of files that events name; None: nothing does."""
+        self._unhashed_ns = clock.boot_ns()
         self.event_count = 0
         self.lost_count = 0
 
@@ -105,6 +111,8 @@ class Output:
         """Add one event at `now` (boot clock)."""
         if self.witness is not None:
             self.witness.saw(made)
+        if self.hashing is not None:
+            self.hashing.met(made, now)
         if not made.urgent and made.image is not None and not self._budgets.take(made.image, now):
             return
         some, left_out = pieces(made.event, self._collector.bounds)
@@ -120,6 +128,7 @@ class Output:
         """Seal what is due; try again to write what the disk did not take."""
         self._budgets.refill(now)
         self._tell_losses(now)
+        self._tell_hashes(now)
         if self._collector.due(now):
             self._seal()
         elif self._unwritten:
@@ -130,6 +139,8 @@ class Output:
         self._tell_losses(clock.boot_ns(), all_of_them=True)
         if len(self._collector):
             self._seal()
+        if self.hashing is not None:
+            self.hashing.close()
 
     def gap(
         self,
@@ -189,6 +200,20 @@ class Output:
                 ),
                 urgent=False,
             )
+
+    def _tell_hashes(self, now: int) -> None:
+        if self.hashing is None:
+            return
+        for made in self.hashing.advance(now):
+            self.add(made, now)
+        if now - self._unhashed_ns >= UNHASHED_NS:
+            since, self._unhashed_ns = self._unhashed_ns, now
+            if count := self.hashing.take_left_out():
+                self.lost(count, "hashing")
+                detail = "Files that ran or changed were not hashed: too many at once."
+                overflow = _Gap.CAUSE_OVERFLOW
+                gap = self.gap(overflow, since, now, source="hashing", lost=count, detail=detail)
+                self.tell(gap, urgent=False)
 
     def _seal(self) -> None:
         body = self._collector.take()

@@ -80,6 +80,14 @@ class Index:
             return self._packages[self._paths[place] & 0xFFFF]
         return ""
 
+    def spellings(self, path: bytes) -> frozenset[bytes]:
+        """See Owners.spellings."""
+        found = [path[1:]]
+        for alias, target in self._aliases.items():
+            if path.startswith(target + b"/"):
+                found.append(alias + path[len(target) :])
+        return frozenset(found)
+
     def _real(self, path: bytes) -> bytes:
         """Spell a path the way the kernel does: databases may say /bin/x for /usr/bin/x."""
         first, slash, rest = path[1:].partition(b"/")
@@ -96,7 +104,7 @@ class Owners:
 
     def __init__(self, root: Path = Path("/")) -> None:
         """Know nobody yet; read the databases below `root`."""
-        self._root = root
+        self.root = root
         self._stamp: Stamp | None = None
         self._index: Index | None = None
 
@@ -110,13 +118,18 @@ class Owners:
         index = self._index
         return index.owner(path) if index is not None else ""
 
+    def spellings(self, path: bytes) -> frozenset[bytes]:
+        """Return how packages may spell an absolute path, without the first slash."""
+        index = self._index
+        return index.spellings(path) if index is not None else frozenset()
+
     def refresh(self) -> bool:
         """Read the databases again if they changed; say whether they did. Takes tenths of a s."""
-        stamp = tuple(dpkg_files.stamp(self._root)) + tuple(rpm_files.stamp(self._root))
+        stamp = tuple(dpkg_files.stamp(self.root)) + tuple(rpm_files.stamp(self.root))
         if stamp == self._stamp:
             return False
-        owned = chain(dpkg_files.owned(self._root), rpm_files.owned(self._root))
-        index = Index(owned, _aliases(self._root))
+        owned = chain(dpkg_files.owned(self.root), rpm_files.owned(self.root))
+        index = Index(owned, _aliases(self.root))
         # Unreadable or empty: rather no opinion than "nobody owns dpkg".
         self._index, self._stamp = index if len(index) else None, stamp
         return True

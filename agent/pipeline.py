@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
+from agent.hashing.hashing import Hashing
 from agent.names import UserNames
 from agent.output import Output, Witness
 from agent.sensors import OpenSensors
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 processes_gauge = Gauge("nightherd_agent_processes", "Processes that are known to live")
 
 TICK_S = 0.05
+GRAIN_NS = 8_000_000
+"""How coarse audit's times are: the kernel's tick, cut to milliseconds."""
 STALL_NS = 2_000_000_000
 
 
@@ -53,6 +56,7 @@ class Pipeline:
         self._translator = Translator(self.identifier, self._names, watch_list, self._output)
         self._clock = ClockSteps()
         self._last_tick_ns = clock.boot_ns()
+        self._running_hashed = False
         self.tell, self.gap = self._output.tell, self._output.gap
         self.given_up = self._output.given_up
 
@@ -73,6 +77,16 @@ class Pipeline:
     @witness.setter
     def witness(self, witness: Witness | None) -> None:
         self._output.witness = witness
+
+    @property
+    def hashing(self) -> Hashing | None:
+        """What makes hashes of the files that events name."""
+        return self._output.hashing
+
+    def hash_with(self, hashing: Hashing | None) -> None:
+        """Have files hashed that run or change from now on, and what runs already."""
+        self._output.hashing = hashing
+        self._running_hashed = False
 
     @property
     def event_count(self) -> int:
@@ -128,11 +142,15 @@ class Pipeline:
         self._last_tick_ns = now
         if step_ns:
             self.tell(events.Event(time_change=events.TimeChange(step_ns=step_ns)))
+        self.identifier.grain_ns = GRAIN_NS if self.sensors.level == "audit" else 0
         self._translator.doings.know(self.sensors.tells())
         self._translator.audited = any(each.name == "audit" for each in self.sensors.sensors)
         self._translator.handle(self._drain(now), now)
         self._translator.advance(now)
         self.identifier.forget(now)
+        if not self._running_hashed and self._output.hashing is not None:
+            self._running_hashed = True  # the first tick of sensors told what ran before
+            self._output.hashing.running(process.ran for process in self.identifier.processes)
         self._output.advance(now)
         processes_gauge.set(len(self.identifier.processes))
 

@@ -11,6 +11,11 @@ from nightherd.event.v1 import event_pb2 as events
 
 KEPT_NS = 60_000_000_000
 """How long a process that ended can still be named for what it did."""
+REMEMBERED_NS = 10_000_000_000
+"""How long it is remembered what a process ran before: file changes are read that late at most."""
+MOST_REMEMBERED = 64
+TICK_NS = 10_000_000
+"""One clock tick (USER_HZ = 100): the unit of start times in /proc/PID/stat."""
 MOST_UNTOLD = 16
 """Forks in a row that nobody was told of and that can still be told."""
 MOST_ENDED = 256
@@ -51,9 +56,16 @@ class Process:
     ended_ns: int = 0
     executed: bool = False
     """False for a fork that still runs its parent's program."""
-    candidates: list[Ran] = field(default_factory=list)
-    """What it ran within the current tick, when it ran several."""
-    candidates_tick: int = -1
+    history: list[tuple[int, Ran]] = field(default_factory=list)
+    """What it ran lately, each with when that began (boot clock); the last is `ran`."""
+    terminal_is_service: bool = False
+    """Whether a terminal of its own says nothing of a person: its service's root had none."""
+    roots: bool = False
+    """Whether its service, or its container, begins with it."""
+    born: events.BornFrom | None = None
+    """Where it, or who it inherits from, came from when it left."""
+    put_there: bool = False
+    """Whether a person's session had a manager start it: at, cron, systemd-run."""
     predecessor: "Process | None" = None
     """Who had this pid before, while that one can still be named."""
     users: tuple[int, int, int] | None = None
@@ -76,6 +88,41 @@ class Process:
     def image(self) -> events.Image:
         """The program it runs, with who stands behind it."""
         return self.ran.image
+
+    @property
+    def candidates(self) -> list[Ran]:
+        """What it ran lately, the latest last."""
+        return [ran for _, ran in self.history]
+
+    def begins(self, ran: Ran, boot_ns: int, before: Ran | None = None) -> None:
+        """Note that it runs another program since `boot_ns`.
+
+        `before` is what it ran until then, where that is not known to the history.
+        """
+        history = self.history
+        if before is not None and not history:
+            history.append((self.start_ns, before))
+        history.append((boot_ns, ran))
+        while len(history) > 1 and history[1][0] < boot_ns - REMEMBERED_NS:
+            del history[0]
+        if len(history) > MOST_REMEMBERED:
+            del history[1]
+
+    def ran_within(self, since_ns: int, until_ns: int) -> list[Ran]:
+        """Return what it ran at some moment of a span, in order."""
+        found = []
+        if before := self.predecessor:
+            found += before.ran_within(since_ns, until_ns) if before.ended_ns >= since_ns else []
+        if self.start_ns > until_ns + TICK_NS or (self.ended_ns and self.ended_ns < since_ns):
+            return found
+        if not self.history:
+            return [*found, self.ran]
+        ends = [began for began, _ in self.history[1:]]
+        return found + [
+            ran
+            for (began, ran), end in zip(self.history, [*ends, until_ns + 1], strict=True)
+            if began <= until_ns and end >= since_ns
+        ]
 
 
 class Processes:
@@ -103,6 +150,17 @@ class Processes:
     def who(self, pid: int) -> Process | None:
         """Return who has, or had until lately, `pid`: for events without a time of their own."""
         return self._living.get(pid) or self._last_ended.get(pid)
+
+    def image_of(self, exec_id: str) -> events.Image | None:
+        """Return an image of a process that is still known, by its exec_id."""
+        pid = exec_id.split(":")[1:2]
+        process = self.who(int(pid[0])) if pid and pid[0].isdigit() else None
+        if process is None:
+            return None
+        for ran in (process.ran, *process.candidates):
+            if ran.image.exec_id == exec_id:
+                return ran.image
+        return None
 
     def lately(self, since_ns: int) -> Iterator[Process]:
         """Yield processes that began since then, ended ones too."""

@@ -13,6 +13,7 @@ import structlog
 from agent import downtime, renewal, ship
 from agent.care import Care, watched_paths
 from agent.cost import Cost
+from agent.hashing.hashing import Hashing
 from agent.identity import signing_key
 from agent.pipeline import Pipeline
 from agent.sensors import folders, open_sensors, watchlist
@@ -80,6 +81,7 @@ async def run(settings: "Settings", version: str) -> None:  # noqa: C901, PLR091
     pipeline = Pipeline(
         sensors, watch_list, spool, sealer, wake, Budgets(settings.service_events_per_second)
     )
+    pipeline.hash_with(Hashing.of_this_host(settings.hash_bytes, settings.hash_cpu_percent))
     cost = Cost(pipeline, spool, shippers)
     care = Care(settings, pipeline, spool, cost, version)
     channels = []

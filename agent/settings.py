@@ -55,6 +55,19 @@ class Settings(Common):
         ge=0,
         description="events a second that one service may say before it is cut short; 0: no limit",
     )
+    hash_bytes: int = Field(
+        default=64 << 20,
+        ge=0,
+        le=1 << 40,
+        description="largest file of which the SHA-256 is told, when it runs or is watched and "
+        "changes; 0: none",
+    )
+    hash_cpu_percent: int = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="how much of one CPU hashing may use on average, at the lowest priority",
+    )
     retry_seconds: float = Field(
         default=12.8,
         ge=0.2,

@@ -7,7 +7,9 @@ from agent.sensors.records import (
     FileRecord,
     KernelRecord,
     LossRecord,
+    MountRecord,
     ProcessRecord,
+    ReadRecord,
     Record,
     SocketRecord,
 )
@@ -22,6 +24,8 @@ class SortedRecords:
         self.processes: list[ProcessRecord | KernelRecord | SocketRecord] = []
         """With what the kernel saw them do meanwhile, in the order in which it happened."""
         self.files: list[FileRecord] = []
+        self.reads: list[ReadRecord] = []
+        self.mounts: list[MountRecord] = []
         self.sockets: list[SocketRecord] = []
         self.audit: list[AuditRecord] = []
         self.losses: list[LossRecord] = []
@@ -30,6 +34,10 @@ class SortedRecords:
                 (self.before if record.kind == "snapshot" else self.processes).append(record)
             elif isinstance(record, FileRecord):
                 self.files.append(record)
+            elif isinstance(record, ReadRecord):
+                self.reads.append(record)
+            elif isinstance(record, MountRecord):
+                self.mounts.append(record)
             elif isinstance(record, KernelRecord):
                 self.processes.append(record)
             elif isinstance(record, SocketRecord):

@@ -7,38 +7,34 @@ from collections.abc import Iterable
 from agent import audit_events
 from agent.accounts import Accounts
 from agent.doings import Doings
+from agent.file_facts import FileFacts
 from agent.inferences import Inferences
 from agent.lines import Ran
+from agent.losses import told_loss
 from agent.names import UserNames
 from agent.output import Output
 from agent.packages import Packages
-from agent.processes import Process
 from agent.sensors.records import (
     UNKNOWN_STATUS,
     AuditRecord,
     FileRecord,
     KernelRecord,
-    LossRecord,
     ProcessRecord,
     Record,
     SocketRecord,
 )
 from agent.sensors.watchlist import WatchList
+from agent.session_news import SessionNews
 from agent.sorted_records import SortedRecords
 from agent.stages import guess
-from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
-from agent.stages.session_events import told_login_change, told_session
-from agent.stages.sessions import PERSON, Session
 from agent.stages.urgency import is_urgent
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
-MOST_ADDRESS_LOOKS = 3
-_Gap = events.Gap
 
 
 class Translator:
@@ -48,20 +44,25 @@ class Translator:
         self, identifier: Identifier, names: UserNames, watch_list: WatchList, output: Output
     ) -> None:
         """Add events to `output`."""
-        self._identifier, self._names, self._output = identifier, names, output
+        self._identifier, self._output = identifier, output
+        self._sessions = SessionNews(identifier, names, output)
         self.watch_list = watch_list
         self._files = FileChanges()
         self._accounts = Accounts()
         self._packages = Packages()
         self._inferences = Inferences(identifier.processes)
+        self._facts = FileFacts(identifier, output)
         self.audited = False
         """Whether audit records come: what they tell need not be concluded."""
-        self.doings = Doings(identifier, output, self._seen_to_change, self._exited)
+        self.doings = Doings(
+            identifier, output, self._seen_to_change, self._exited, self._facts.mounted
+        )
         self._waiting: deque[FileRecord] = deque()
         self._own_pid = os.getpid()
 
     def advance(self, now: int) -> None:
         """Close what was collected for long enough."""
+        self._facts.advance(now)
         self.doings.advance(now)
         while self._waiting and self._waiting[0].boot_ns <= now - guess.WAIT_NS:
             self._guessed(self._waiting.popleft(), now)
@@ -72,6 +73,7 @@ class Translator:
 
     def finish(self, now: int) -> None:
         """Close everything."""
+        self._facts.finish(now)
         while self._waiting:
             self._guessed(self._waiting.popleft(), now)
         for made in self._files.all():
@@ -85,10 +87,16 @@ class Translator:
         sorted_records = SortedRecords(records)
         if sorted_records.before:
             self._identifier.snapshot(sorted_records.before)
+        changers = frozenset(each.pid for each in sorted_records.files)
+        self._identifier.changers = changers | {each.pid for each in sorted_records.reads}
+        for file in sorted_records.files:
+            self._identifier.requests.claims(file.pid, file.path)
+        self._sessions.hear(sorted_records.audit)
         closed, exits = self._processes(sorted_records.processes, now)
-        self._tell_sessions(now)
+        self._sessions.tell(now)
         for file in sorted_records.files:
             self._file(file, now)
+        self._facts.handle(sorted_records, closed, now)
         if len(self._files):
             for made in [each for exec_id in closed for each in self._files.ended(exec_id)]:
                 self._changed(made, now)
@@ -98,16 +106,21 @@ class Translator:
             self._exited(ended, ran, now)
         self._audit(sorted_records.audit, now)
         for loss in sorted_records.losses:
-            self._lost(loss)
-        self._tell_sessions(now)
+            told_loss(loss, self._output)
+        self._sessions.tell(now)
 
     def _processes(
         self, records: list[ProcessRecord | KernelRecord | SocketRecord], now: int
     ) -> tuple[list[str], list[tuple[ProcessRecord, Ran]]]:
-        """Follow processes and what they do; return images that are over, and ends to be told."""
+        """Follow processes and what they do, and sessions as of each moment.
+
+        Returns:
+            images that are over, and ends to be told of.
+        """
         closed: list[str] = []
         exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
+            self._sessions.go_on_until(record.boot_ns)
             if not isinstance(record, ProcessRecord):
                 self.doings.handle(record, now)
             elif record.kind == "fork":
@@ -117,6 +130,7 @@ class Translator:
                 self._executed(record, now, closed)
             else:
                 self._ended(record, closed, exits, now)
+        self._sessions.go_on()
         return closed, exits
 
     def _executed(self, record: ProcessRecord, now: int, closed: list[str]) -> None:
@@ -124,9 +138,12 @@ class Translator:
         program = known.executable if known is not None else b""
         if known is not None and known.known_ran is not None:
             closed.append(known.known_ran.image.exec_id)
+        if known is not None and not known.executed and record.pid in self._identifier.changers:
+            # What it did before it executed may be one of the changes that come next.
+            self.doings.tell_forks(known, now)
         process = self._identifier.exec(record)
         if process.session is not None:
-            self._look_for_address(process, process.session, record.boot_ns)
+            self._sessions.look_for_address(process, process.session, record.boot_ns)
         if process.untold:
             self.doings.tell_forks(process, now)
         ran = process.ran
@@ -154,19 +171,6 @@ class Translator:
             if told:
                 exits.append((record, gone.known_ran))
 
-    def _look_for_address(self, process: Process, session: Session, boot_ns: int) -> None:
-        """Ask a session's first programs where it came from: sshd tells them."""
-        if (
-            session.kind != PERSON
-            or session.source_address
-            or session.address_looks >= MOST_ADDRESS_LOOKS
-        ):
-            return
-        session.address_looks += 1
-        if address := ssh_client_of(process.pid):
-            self._identifier.book.address_known(session.session_id, address, boot_ns)
-            self._identifier.images.refresh(process)
-
     def _exited(self, record: ProcessRecord, ran: Ran, now: int) -> None:
         event, status = self._event(record.boot_ns, exact=record.exact), record.exit_status
         if status == UNKNOWN_STATUS:
@@ -192,16 +196,18 @@ class Translator:
         if process is None:
             self._collect(record, None, events.ATTRIBUTION_UNKNOWN, (), now)
             return
+        identifier = self._identifier
+        several = identifier.who_changed(process, record.boot_ns)
+        since = identifier.since(record.boot_ns)
         if process.ended_ns and process.ended_ns < record.boot_ns:
             # It bears the time at which it was read: what a process did, it did before its end.
             record = record._replace(boot_ns=process.ended_ns)
-        several = self._identifier.images_this_tick(process)
-        sure = record.exact and not several
+        sure = record.exact and len(several) == 1
         self._collect(
             record,
-            self.doings.named(process, now),
+            self.doings.named(process, now, min(since, record.boot_ns), several[0]),
             events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
-            tuple(each.image.exec_id for each in several),
+            tuple(each.image.exec_id for each in several) if len(several) > 1 else (),
             now,
         )
 
@@ -229,6 +235,8 @@ class Translator:
         candidates: tuple[str, ...],
         now: int,
     ) -> None:
+        if ran is not None:
+            self._identifier.requests.wrote(record.path, ran.image)
         entry = self.watch_list.entry_for(record.path)
         if entry is None and record.previous_path:
             entry = self.watch_list.entry_for(record.previous_path)
@@ -271,30 +279,9 @@ class Translator:
             for made in audit_events.events_of(record, self._identifier, now, targets):
                 self._output.add(made, now)
 
-    def _tell_sessions(self, now: int) -> None:
-        for news in self._identifier.book.news(now):
-            self._output.add(told_session(news, self._names, self._output.offset_ns), now)
-        for change in self._identifier.book.take_login_changes():
-            ran = self._identifier.images.refresh(change.process)
-            self._output.add(told_login_change(change, ran, self._output.offset_ns), now)
-
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()
         event.attribution = events.ATTRIBUTION_EXACT if exact else events.ATTRIBUTION_INFERRED
         time = event.event_time
         time.seconds, time.nanos = divmod(boot_ns + self._output.offset_ns, clock.NS)
         return event
-
-    def _lost(self, record: LossRecord) -> None:
-        counted = record.lost is not None
-        self._output.lost(record.lost or 0, record.source)
-        self._output.tell(
-            self._output.gap(
-                _Gap.CAUSE_KERNEL_DROP if counted else _Gap.CAUSE_OVERFLOW,
-                record.since_ns,
-                record.boot_ns,
-                source=record.source,
-                lost=record.lost,
-                detail=record.detail,
-            )
-        )

@@ -11,9 +11,10 @@ from benchmarks.results import CannotRun, Result
 
 
 def _agent(*, quick: bool) -> Iterator[Result]:
-    from benchmarks import agent  # noqa: PLC0415  (a part may need what another does not)
+    from benchmarks import agent, hashing  # noqa: PLC0415  (a part may need what another does not)
 
-    return agent.run(quick=quick)
+    yield from hashing.run(quick=quick)
+    yield from agent.run(quick=quick)
 
 
 def _audit_import(*, quick: bool) -> Iterator[Result]:

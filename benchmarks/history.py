@@ -42,6 +42,7 @@ ANCESTORS = [
 ]
 RARE = {"user": "mallory", "path": "/etc/passwd", "program": "/usr/sbin/useradd"}
 RARE_SESSION = 4242
+RARE_SHA256 = bytes(range(32))
 
 
 def host_id(number: int) -> str:
@@ -119,6 +120,11 @@ def template(rng: random.Random, size: int, *, rare: bool = False) -> events.Eve
         event = body.events[-2]
         event.actor = len(body.images) - 1
         event.account_change.name = b"wolf"
+        event = body.events[-3]
+        event.actor = len(body.images) - 1
+        event.file_hash.path = RARE["program"].encode()
+        event.file_hash.sha256 = RARE_SHA256
+        body.images[-1].traits.append(events.TRAIT_MEMORY_FILE)
     return body
 
 

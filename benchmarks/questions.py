@@ -27,6 +27,7 @@ from chassis.authority import Authority
 from chassis.channel import Channel
 from chassis.tls import Identity
 from cli import mongod
+from nightherd.event.v1 import event_pb2 as events
 from nightherd.store.v1 import store_service_pb2 as pb
 from nightherd.store.v1.store_service_pb2_grpc import StoreServiceStub
 from services.store.repository.days import Days
@@ -154,6 +155,10 @@ def questions(stub: object) -> dict[str, Ask]:
         "path_prefix_rare": page(lambda _: {"path_prefixes": ["/etc/pass"]}),
         "executable": page(lambda rng: {"executables": [rng.choice(history.PROGRAMS)]}),
         "executable_rare": page(lambda _: {"executables": [rare["program"]]}),
+        "sha256_rare": page(lambda _: {"sha256s": [history.RARE_SHA256.hex()]}),
+        "sha256_none": page(lambda rng: {"sha256s": [rng.randbytes(32).hex()]}),
+        "trait_rare": page(lambda _: {"traits": [events.TRAIT_MEMORY_FILE]}),
+        "remote_address": page(lambda rng: {"remote_addresses": [f"10.0.0.{rng.randrange(250)}"]}),
         "host_user_path": page(
             lambda rng: {
                 "hosts": [_busy(rng)],

@@ -18,7 +18,7 @@ from chassis.authority import LIFETIME, Authority, local_names
 from chassis.tls import Identity
 from cli.environment import environment
 from cli.homes import Home
-from cli.ports import known_ports
+from cli.ports import known_address, known_ports
 
 SERVICES = ("store", "modeler", "detector", "gateway")
 RENEW_BEFORE = LIFETIME / 3
@@ -128,7 +128,7 @@ def print_token(home: Home, herd: str, hours: float) -> int:
     command = [sys.executable, "-m", "enrolment", "token", "--herd", herd, "--hours", str(hours)]
     settings = {"dir": str(home.ca)}
     if port := known_ports(home).get("enrolment"):
-        settings["listen"] = f"127.0.0.1:{port}"
+        settings["listen"] = f"{known_address(home)}:{port}"
     own = environment("enrolment", **settings)
     return subprocess.run(command, env=own, check=False).returncode
 

@@ -70,6 +70,11 @@ def _shown(check: Check) -> list[str]:
         f"{links.signed:,} of {links.batches:,} batches are vouched for by a host's signature",
         f"{check.recomputed:,} events were made again from their sealed bodies, and are the same",
     ]
+    if links.given_up_sealed:
+        shown.append(
+            f"of {links.given_up_sealed:,} batches that are not here their agents said, in sealed "
+            "batches, that they gave them up"
+        )
     if links.fault_count or check.removed:
         return shown
     if check.all:
@@ -90,6 +95,11 @@ def _not_shown(check: Check) -> list[str]:
     if links.absent:
         missing.append(
             f"what is in {links.absent:,} batches between others that are not in the export"
+        )
+    if said := links.given_up - links.given_up_sealed:
+        missing.append(
+            f"that the agents gave up {said:,} of these, as the proof says (export with "
+            "--proof full)"
         )
     if links.forks:
         missing.append(

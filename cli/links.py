@@ -1,6 +1,7 @@
 """What the headers of an export prove together: links, signatures, and what is not there."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
@@ -9,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from nightherd.event.v1 import delivery_pb2 as delivery
 
 MOST_NOTES = 20
+MOST_LATE = 100_000
+"""Numbers and holes that are remembered of one chain."""
 
 
 @dataclass(slots=True)
@@ -25,6 +28,35 @@ class Chain:
     """The last one."""
     doubtful: bool = False
     """Something is wrong with the last one, so that a link to it says nothing new."""
+    holes: list[tuple[int, int]] = field(default_factory=list)
+    """Numbers (first, last) that were passed over; some may come later, by another clock."""
+    late: set[int] = field(default_factory=set)
+    """Numbers that came behind a higher one."""
+    given_up: set[tuple[int, int]] = field(default_factory=set)
+    """What its batches say was given up, as the proof tells."""
+    sealed: set[tuple[int, int]] = field(default_factory=set)
+    """The same, where the sealed body of a batch that is vouched for says so."""
+
+    def unexplained(self) -> list[tuple[int, int]]:
+        """Return the holes that no batch of the chain speaks of."""
+        left: list[tuple[int, int]] = []
+        claims = sorted(self.given_up | self.sealed)
+        for first, last in self.holes:
+            at = first
+            for begin, end in claims:
+                if begin > last:
+                    break
+                if end >= at:
+                    left += [(at, begin - 1)] if begin > at else []
+                    at = max(at, end + 1)
+            left += [(at, last)] if at <= last else []
+        return [hole for hole in left if not self._came(hole)]
+
+    def _came(self, hole: tuple[int, int]) -> bool:
+        first, last = hole
+        if last - first >= len(self.late):
+            return False
+        return all(number in self.late for number in range(first, last + 1))
 
 
 @dataclass(slots=True)
@@ -87,6 +119,44 @@ class Links:
         chain.doubtful = self._blamed == batch_id and self.fault_count > before
         return header
 
+    def says(
+        self, header: delivery.BatchHeader, given_up: Iterable[tuple[int, int]], *, sealed: bool
+    ) -> None:
+        """Note which batches (first, last) a batch says were given up; `sealed`: its body does."""
+        chain = self.chains.get((header.host_id, header.chain_id.hex()))
+        if chain is not None and len(chain.given_up) < MOST_LATE:
+            (chain.sealed if sealed else chain.given_up).update(given_up)
+
+    def end(self) -> None:
+        """Blame what is missing though everything was asked for, and of which no batch speaks."""
+        for (host_id, chain_id), chain in self.chains.items():
+            for first, last in chain.unexplained():
+                self.fault(
+                    "",
+                    f"batches {first} to {last} of {host_id}/{chain_id} are missing, and no batch "
+                    "here says that they were given up",
+                )
+
+    @property
+    def given_up(self) -> int:
+        """Batches between others that are not here, as batches that are here say."""
+        return self._explained(lambda chain: chain.given_up | chain.sealed)
+
+    @property
+    def given_up_sealed(self) -> int:
+        """Those of them of which a sealed body says it."""
+        return self._explained(lambda chain: chain.sealed)
+
+    def _explained(self, said: Callable[[Chain], set[tuple[int, int]]]) -> int:
+        count = 0
+        for chain in self.chains.values():
+            at = 0
+            for begin, end in sorted(said(chain)):
+                for first, last in chain.holes:
+                    count += max(min(end, last) - max(begin, first, at + 1) + 1, 0)
+                at = max(at, end)
+        return count
+
     def _key(self, batch_id: str, chain: Chain, key: bytes) -> None:
         if key and chain.key and key != chain.key:
             self.fault(batch_id, "another key than before is said to sign its chain")
@@ -110,6 +180,11 @@ class Links:
             if chain.hash == header_hash:
                 self.fault(batch_id, "it is there twice")
             return False
+        if chain.number > number:
+            if len(chain.late) < MOST_LATE:
+                chain.late.add(number)
+        elif chain.number and number > chain.number + 1 and len(chain.holes) < MOST_LATE:
+            chain.holes.append((chain.number + 1, number - 1))
         if chain.number and number == chain.number + 1:
             self.links += 1
             if header.previous_hash != chain.hash:

@@ -56,6 +56,10 @@ class Parts:
         self._at_start = True
         self._rows: IO[bytes] = io.BytesIO()
         self._proof: IO[bytes] = io.BytesIO()
+        self._first: dict[str, Any] = {}
+        """The first line of the proof, once it came."""
+        self._answered = {"batches": 0, "events": 0}
+        """What came in this answer."""
         self._claims: dict[str, Any] = {}
         """What the gateway says that the whole shows, and what not."""
 
@@ -202,17 +206,33 @@ class Parts:
         said = orjson.loads(line)
         if "nightherdExport" in said:
             # It comes with each answer; once is enough.
+            self._first, self._answered = said, {"batches": 0, "events": 0}
             if not self._proof_size:
                 self._proof.write(line)
                 self._proof_size = len(line)
             return
         if "end" in said:
+            answered = said.get("answered")
+            if answered is not None and answered != self._answered:
+                raise BrokenPartError(
+                    f"the gateway says that it sent {answered}, and {self._answered} came: nothing "
+                    "of this export can be relied on"
+                )
             self.complete = True
             self._claims = {name: said[name] for name in ("shows", "doesNotShow") if name in said}
             return
+        head = len(self._head_of(self._first)) if self._first and not self.position else 0
+        came = self._written - self.size - head
+        if came != said.get("bytes"):
+            raise BrokenPartError(
+                f"of batch {said.get('batch')} {came} bytes of rows came, not {said.get('bytes')}: "
+                "rows are missing"
+            )
         self._rows.flush()
         self._proof.write(line)
         self._note(said)
+        self._answered["batches"] += 1
+        self._answered["events"] += said.get("events", 0)
         self._proof_size += len(line)
         self.size, self._whole = self._written, self._digest.copy()
 

@@ -9,6 +9,7 @@ from cli.errors import UpError
 from cli.homes import Home
 
 PROGRAMS = ("store", "modeler", "detector", "enrolment")
+API = 8083
 CHOICE = range(20_000, 32_768)
 """Below those that Linux gives to connections: while a program is away, one that is made to it, or
 any other, could be given its very port."""
@@ -44,6 +45,23 @@ def known_ports(home: Home) -> dict[str, int]:
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
+
+
+def known_port(home: Home) -> int:
+    """Return the API's port of the last start; that of the documentation where nothing ever ran."""
+    try:
+        port = int((home.state / "port").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return API
+    return port if 0 < port < 65536 else API  # noqa: PLR2004
+
+
+def known_address(home: Home) -> str:
+    """Return the address on which agents were received last time."""
+    try:
+        return (home.state / "listen").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return "127.0.0.1"
 
 
 def choose_ports(home: Home, *taken: int) -> dict[str, int]:

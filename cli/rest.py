@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cli.homes import Home
+from cli.ports import known_port
 
 TIMEOUT_S = 60.0
 
@@ -30,7 +31,7 @@ class Gateway:
 
     def __init__(self, home: Home, url: str = "", user: str = "admin", password: str = "") -> None:
         """Reach `url` (default: this machine's) as `user`; the password is read from the home."""
-        self._base = (url or f"https://localhost:{_port(home)}").rstrip("/")
+        self._base = (url or f"https://localhost:{known_port(home)}").rstrip("/")
         secret = password or os.environ.get("NIGHTHERD_ADMIN_PASSWORD", "")
         if not secret:
             try:
@@ -114,13 +115,6 @@ def _problem(error: urllib.error.HTTPError) -> str:
         return f"{error.code}: {document.get('detail') or document.get('title')}"
     except (ValueError, AttributeError):
         return f"{error.code}: {error.reason}"
-
-
-def _port(home: Home) -> int:
-    try:
-        return int((home.state / "port").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return 8083
 
 
 def fail(message: object, status: int = 1) -> None:

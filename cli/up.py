@@ -28,8 +28,12 @@ from cli.readiness import (
 
 log = structlog.get_logger()
 RENEW_CHECK_S = 600.0
+RECEIVERS = ("store", "detector", "modeler")
 RETRY_S = "1"
 """How often our agent tries to reach services that are starting: they are on this machine."""
+DRAIN_S = "1"
+"""How long the agent's streams may go on when a service stops: it does not end them, as it stops
+last, and sends again what was not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ class Options:
     port: int
     herd: str
     agent: bool
+    all_addresses: bool = False
+    """Whether agents of other machines may come."""
+
+    @property
+    def listen(self) -> str:
+        """The address on which agents are received."""
+        return "0.0.0.0" if self.all_addresses else "127.0.0.1"  # noqa: S104  (by request)
 
 
 class Up:
@@ -90,6 +101,9 @@ class Up:
     async def _start_all(self) -> None:
         at = {name: f"127.0.0.1:{port}" for name, port in self._prepared.ports.items()}
         enrolment = at.pop("enrolment")
+        open_at = {
+            name: f"{self.options.listen}:{port}" for name, port in self._prepared.ports.items()
+        }
         if self.options.agent:
             # First, and so the last to stop: it keeps what it sees until the services answer.
             await self._start_agent({**at, "enrolment": f"https://{enrolment}"})
@@ -101,12 +115,12 @@ class Up:
             ("modeler", {}),
             ("detector", {"store": at["store"], "modeler": at["modeler"]}),
         ):
-            settings = {"listen": at[name], "tls_dir": str(self.home.tls(name)), **peers}
+            settings = {"listen": open_at[name], "tls_dir": str(self.home.tls(name)), **peers}
             if name == "store":
                 settings["heads_file"] = str(self.home.heads)
             await self._start_service(name, {**settings, **database})
         await self._start_gateway(at, database)
-        await self._start_enrolment(enrolment)
+        await self._start_enrolment(open_at["enrolment"])
         if self._look is not None:
             print("waiting for what the agent kept meanwhile", flush=True)
             await self._family.until(
@@ -134,11 +148,10 @@ class Up:
         return url
 
     async def _start_service(self, name: str, settings: dict[str, str]) -> None:
+        own = environment(name, **settings)
+        own.setdefault(f"NIGHTHERD_{name.upper()}_DRAIN_SECONDS", DRAIN_S)
         program = Program(
-            name,
-            [sys.executable, "-m", f"services.{name}"],
-            environment(name, **settings),
-            self._prepared.user,
+            name, [sys.executable, "-m", f"services.{name}"], own, self._prepared.user
         )
         address, tls = f"127.0.0.1:{self._prepared.ports[name]}", self.home.tls("gateway")
         await self._family.start(program, lambda: serving(tls, address, name))
@@ -210,4 +223,12 @@ class Up:
     def _greet(self) -> None:
         port, herd = self.options.port, self.options.herd
         host = self._look.host if self._look else None
-        print(greeting(self.home, port, herd, host, self._prepared.said), flush=True)
+        notes = [*self._prepared.said, *self._where_agents_come()]
+        print(greeting(self.home, port, herd, host, notes), flush=True)
+
+    def _where_agents_come(self) -> list[str]:
+        if not self.options.all_addresses:
+            return []
+        ports = self._prepared.ports
+        at = ", ".join(f"{name} {ports[name]}" for name in ("enrolment", *RECEIVERS))
+        return [f"agents of other machines are received on every address: ports {at}"]

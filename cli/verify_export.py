@@ -17,7 +17,7 @@ from cli.export_rows import MOST_ROWS_BYTES, Rows, Taken
 from cli.links import Links
 from cli.parts import MOST_LINE_BYTES, proof_of
 from delivery.frames import BadFrameError, SizeMismatchError, open_frame
-from evidence import rows
+from evidence import gaps, rows
 from evidence.exports import claims, proof
 from evidence.exports.formats import BY_NAME, Format
 from evidence.matching import Matcher
@@ -98,6 +98,8 @@ class _Reader:
         self._format: Format = self._make(raw=self._raw)
         self._matcher = Matcher(self._asked)
         self._all = self.check.all = claims.is_whole(self._asked)
+        self._holes = begin.get("holes") is True
+        """Whether the proof says which batches were given up."""
         self._rows = Rows(content, self._format)
         self._lines = 0
         self._passed = False
@@ -118,6 +120,8 @@ class _Reader:
             )
             hostname = str(said.get("hostname", ""))
             header = links.see(str(said["batch"]), header_bytes, signature, key)
+            given_up = [(int(first), int(last)) for first, last in said.get("givenUp", ())]
+            links.says(header, given_up, sealed=False)
         except (KeyError, TypeError, ValueError, DecodeError):
             links.fault(name, "its proof line cannot be read")
             self._passed = True
@@ -176,6 +180,7 @@ class _Reader:
         if hashlib.sha256(raw).digest() != batch.header.body_hash:
             links.fault(name, "its body is not the one that was sealed")
             return
+        links.says(batch.header, gaps.given_up(raw, body), sealed=True)
         if self._rows_version != rows.VERSION:
             return
         places = range(len(body.events)) if self._all else self._matcher.places(body)
@@ -192,6 +197,8 @@ class _Reader:
         """Check the whole file."""
         links = self.check.links
         self.check.whole = True
+        if self._all and self._holes and not links.fault_count:
+            links.end()
         if not self._passed and not self._rows.ends():
             links.fault("", "the file goes on behind its last batch")
         if links.fault_count:

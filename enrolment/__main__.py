@@ -25,6 +25,8 @@ from enrolment.tokens import Tokens
 
 log = structlog.get_logger()
 CHECK_S = 30.0
+AGENT = "/opt/nightherd/bin/python -m agent"
+"""Where docs/how-to/install-the-agent.md puts it."""
 MOST_HOURS = 24 * 365
 # As herds are written in settings; it becomes the certificate's OU, which has 64 characters.
 HERD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -98,13 +100,14 @@ def _next_steps(listen: str, herd: str, fingerprint: str, until: dt.datetime) ->
     lines = [
         f"It enrols one host of herd {herd}, until {until:%Y-%m-%d %H:%M} UTC.",
         "On that host, as the user that the agent runs as:",
-        f"  python -m agent enrol https://{host}:{port} --token - --ca-sha256 {fingerprint}",
+        f"  {AGENT} enrol https://{host}:{port} --token - --ca-sha256 {fingerprint}",
         "and paste the token. Then start the agent there (docs/how-to/install-the-agent.md).",
     ]
     if here:
         lines.append(
             f"Now the authority listens on {listen} only, where no other machine reaches it: serve "
-            "it with NIGHTHERD_ENROLMENT_LISTEN (docs/how-to/enrol-a-host.md) and name that port."
+            "it by `nightherd up --all-addresses` or with NIGHTHERD_ENROLMENT_LISTEN "
+            "(docs/how-to/enrol-a-host.md)."
         )
     return "\n".join(lines)
 

@@ -44,6 +44,7 @@ def term_groups(asked: pb.EventFilter) -> list[TermGroup]:
         ("l" if apart else "w", asked.users),
         ("u", asked.effective_users),
         ("h", asked.sha256s),
+        ("a", asked.remote_addresses),
         ("t", asked.traits),
         ("b", asked.born_from_users),
         ("k", sorted(kinds or ())),
@@ -61,10 +62,7 @@ def _kinds(asked: pb.EventFilter) -> frozenset[str] | None:
     able = [PATH_KINDS] if asked.paths or asked.path_prefixes else []
     able += [HASH_KINDS] if asked.sha256s else []
     able += [ADDRESS_KINDS] if asked.remote_addresses else []
-    if asked.kinds:
-        return frozenset(asked.kinds).intersection(*able)
-    # Addresses are in no terms: hosts that talk to many would have no room for others.
-    return frozenset.intersection(*able) if asked.remote_addresses else None
+    return frozenset(asked.kinds).intersection(*able) if asked.kinds else None
 
 
 def _group(letters: str, values: Iterable[object]) -> TermGroup:

@@ -7,7 +7,7 @@ from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
 
 VERSION = 4
-"""3: users without names are there by number. 4: hashes, traits, origins, further paths."""
+"""3: users without names are there by number. 4: hashes, traits, origins, addresses, more paths."""
 MOST_TERMS = 512
 MOST_TERM_BYTES = 128
 _MOST_COUNT = (1 << 31) - 1
@@ -45,10 +45,7 @@ class Terms:
         if actor is not None:
             self._actors[actor] = self._actors.get(actor, 0) + count
         if kind in PATH_KINDS:
-            for path, times in paths_of(event, kind):
-                self._add(f"p:{show(path)}", times)
-            if kind == "file_hash" and (sha256 := event.file_hash.sha256):
-                self._add(f"h:{sha256.hex()}", count)
+            self._subjects(event, kind, count)
         elif kind == "package_change":
             self._add(f"g:{event.package_change.name}", count)
         elif kind == "service_change":
@@ -59,6 +56,14 @@ class Terms:
             session = getattr(event, kind).session_id
             if actor is None or session != actor[5]:
                 self._add(f"n:{session}", count)
+
+    def _subjects(self, event: events.Event, kind: str, count: int) -> None:
+        for path, times in paths_of(event, kind):
+            self._add(f"p:{show(path)}", times)
+        if kind == "file_hash" and (sha256 := event.file_hash.sha256):
+            self._add(f"h:{sha256.hex()}", count)
+        elif kind == "connect" and (address := event.connect.remote_address):
+            self._add(f"a:{address}", count)
 
     def _add(self, term: str, count: int) -> None:
         self._terms[term] = self._terms.get(term, 0) + count

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from gateway.peers import STREAM_S, Peers
-from gateway.problems import PeerError, ProblemError
+from gateway.problems import BrokenOffError, PeerError, ProblemError
 from gateway.renderers import Renderers
-from gateway.rendering import RowUnknownError, Setup, Writer
+from gateway.rendering import IncompleteError, RowUnknownError, Setup, Writer
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.store.v1 import store_service_pb2 as pb
 
@@ -40,7 +40,8 @@ async def content(peers: Peers, renderers: Renderers, export: Export) -> AsyncIt
     Raises:
         PeerError: the store refused, or does not answer.
         ProblemError: 400, the row to go on behind is none of this export.
-        BrokenOffError: a process that renders ended.
+        BrokenOffError: a process that renders ended, or something is missing: of the store's
+            stream, of a part of it, or rows of a batch.
     """
     writer = Writer(export.setup, export.after)
     ready = [writer.begin(resumed=bool(export.after or export.position))]
@@ -57,6 +58,8 @@ async def content(peers: Peers, renderers: Renderers, export: Export) -> AsyncIt
                 await asyncio.sleep(0)
         except RowUnknownError as error:
             raise ProblemError(400, str(error)) from None
+        except IncompleteError as error:
+            raise BrokenOffError(str(error)) from error
         if rendered >= SMALL_BYTES:
             break
     else:
@@ -77,18 +80,24 @@ async def _large(
 ) -> AsyncIterator[bytes]:
     async with renderers.lent(export.setup) as lent:
         if lent is None:
-            async for job in jobs:
-                for piece in writer.parts(job):
-                    yield piece
-                    await asyncio.sleep(0)
+            try:
+                async for job in jobs:
+                    for piece in writer.parts(job):
+                        yield piece
+                        await asyncio.sleep(0)
+            except IncompleteError as error:
+                raise BrokenOffError(str(error)) from error
             return
         async for piece in lent.render(_serialised(jobs)):
             yield piece
+        writer.tally.add(lent.tally)
 
 
-async def _serialised(jobs: AsyncIterator[pb.StreamBatchesResponse]) -> AsyncIterator[bytes]:
+async def _serialised(
+    jobs: AsyncIterator[pb.StreamBatchesResponse],
+) -> AsyncIterator[tuple[bytes, int]]:
     async for job in jobs:
-        yield job.SerializeToString()
+        yield job.SerializeToString(), len(job.batches)
 
 
 async def _jobs(
@@ -117,9 +126,8 @@ async def _batches(peers: Peers, export: Export) -> AsyncIterator[pb.StreamBatch
         asked.from_batch_id = match[1]
     while True:
         moved = False
-        parts = peers.store.parts(partial(_stream, asked))
         try:
-            async for part in parts:
+            async for part in whole(peers.store.parts(partial(_stream, asked))):
                 yield part
                 moved = True
                 last = part.batches[-1].position
@@ -129,6 +137,25 @@ async def _batches(peers: Peers, export: Export) -> AsyncIterator[pb.StreamBatch
                 raise
         else:
             return
+
+
+async def whole(
+    parts: AsyncIterator[pb.StreamBatchesResponse],
+) -> AsyncIterator[pb.StreamBatchesResponse]:
+    """Yield the messages with batches of a stream of the store, which counts them.
+
+    Raises:
+        BrokenOffError: others came before a message than it says, or the stream has no end.
+    """
+    count, ended = 0, False
+    async for part in parts:
+        if part.batches_before != count or ended:
+            raise BrokenOffError("batches are missing in what the store sent")
+        count, ended = count + len(part.batches), part.end
+        if part.batches:
+            yield part
+    if not ended:
+        raise BrokenOffError("the store's stream ended before its end")
 
 
 def _stream(asked: pb.StreamBatchesRequest, stub: Any) -> Any:

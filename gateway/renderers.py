@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from gateway.problems import BrokenOffError
-from gateway.rendering import LENGTH, Setup, framed
+from gateway.rendering import LENGTH, TALLY, Setup, Tally, framed
 
 WAITING = 2
 """Parts that each process has to do, the one it works on included."""
@@ -79,37 +79,45 @@ class Lent:
     def __init__(self, processes: list[Process]) -> None:
         """Use `processes`, each set up."""
         self._processes = processes
+        self.tally = Tally()
+        """What came, as whoever rendered it says too."""
 
-    async def render(self, parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        """Yield serialised parts of the store's stream, rendered.
+    async def render(self, parts: AsyncIterator[tuple[bytes, int]]) -> AsyncGenerator[bytes, None]:
+        """Yield parts of the store's stream, rendered; each is serialised, and how many batches.
 
         Raises:
-            BrokenOffError: a process ended.
+            BrokenOffError: a process ended, or handed on other than it says.
         """
-        under_way: deque[Process] = deque()
+        under_way: deque[tuple[Process, int]] = deque()
         number = 0
-        async for part in parts:
+        async for part, batches in parts:
             process = self._processes[number % len(self._processes)]
             number += 1
             if process.stdin is None:
                 raise BrokenOffError("a renderer has no input")
             # Not drained: one that waits to be read would wait for ever. WAITING is the bound.
             process.stdin.write(framed(part))
-            under_way.append(process)
+            under_way.append((process, batches))
             if len(under_way) == WAITING * len(self._processes):
-                async for piece in _answer(under_way.popleft()):
+                async for piece in self._answer(*under_way.popleft()):
                     yield piece
-        for process in under_way:
-            async for piece in _answer(process):
+        for one in under_way:
+            async for piece in self._answer(*one):
                 yield piece
 
-
-async def _answer(process: Process) -> AsyncIterator[bytes]:
-    source = process.stdout
-    if source is None:
-        raise BrokenOffError("a renderer has no output")
-    try:
-        while size := LENGTH.unpack(await source.readexactly(LENGTH.size))[0]:
-            yield await source.readexactly(size)
-    except asyncio.IncompleteReadError as error:
-        raise BrokenOffError("a renderer ended") from error
+    async def _answer(self, process: Process, batches: int) -> AsyncIterator[bytes]:
+        source = process.stdout
+        if source is None:
+            raise BrokenOffError("a renderer has no output")
+        pieces = size = 0
+        try:
+            while length := LENGTH.unpack(await source.readexactly(LENGTH.size))[0]:
+                piece = await source.readexactly(length)
+                pieces, size = pieces + 1, size + length
+                yield piece
+            said = Tally(*TALLY.unpack(await source.readexactly(TALLY.size)))
+        except asyncio.IncompleteReadError as error:
+            raise BrokenOffError("a renderer ended") from error
+        if (said.pieces, said.size, said.batches) != (pieces, size, batches):
+            raise BrokenOffError("a renderer rendered less than it was given, or handed on less")
+        self.tally.add(said)

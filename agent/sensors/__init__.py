@@ -151,6 +151,7 @@ def _poll(opened: OpenSensors, watch_list: WatchList) -> None:
     opened.not_seen += [
         "Processes that live shorter than a second are mostly not seen: they are polled.",
         "Who changed a file is not seen, only guessed: inotify does not tell.",
+        "Who reads secrets is not seen, nor changes of watched files under other names.",
         "Outgoing connections are not seen, and listening ports late: they are polled.",
     ]
 

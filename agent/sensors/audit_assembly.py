@@ -6,15 +6,16 @@ EOE, at once when its type has one record only, or when two seconds and some eve
 (auditd 4 writes no EOE). Events come out in the order in which they began.
 
 Serials count every event of the kernel, so a hole in them is something lost, or left out by who
-wrote the log.
+wrote the log. They begin anew with each boot (`audit_serials`).
 
 References: auparse/auparse.c of https://github.com/linux-audit/audit-userspace
 """
 
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
 
 from agent.sensors.audit_records import TYPE_NAMES
+from agent.sensors.audit_serials import BOOTS, Hole, Serials
 from agent.sensors.records import AuditRecord
 
 WAIT_NS: Final = 2_000_000_000
@@ -28,12 +29,6 @@ MOST_TOGETHER: Final = 256
 """Records that are taken at once; beyond, one by one."""
 MOST_HELD: Final = 16_384
 """Records of all events that wait; then too the oldest is taken for whole."""
-MOST_HOLES: Final = 64
-MOST_MISSING: Final = 1 << 24
-"""A larger step in serials is another boot, not a loss."""
-LATE: Final = 4096
-"""A serial that is further behind is another boot's."""
-_SERIALS: Final = 1 << 32
 _FIRST_EVENT: Final = 1300
 _FIRST_ANOMALY: Final = 2100
 _SINGLE: Final = frozenset(
@@ -75,17 +70,6 @@ class KernelEvent:
         return AuditRecord(self.kinds[place], self.wall_ns, self.serial, self.texts[place])
 
 
-class Hole(NamedTuple):
-    """Serials that no record bears."""
-
-    first: int
-    serials: int
-    since_ns: int
-    """Wall time of the event before."""
-    until_ns: int
-    """Wall time of the event after."""
-
-
 class Assembler:
     """Groups records to events and watches their serials. One per host: serials are a host's."""
 
@@ -95,11 +79,12 @@ class Assembler:
         self._order: deque[KernelEvent] = deque()
         self._open: dict[tuple[int, int], KernelEvent] = {}
         self._held = 0
-        self._expected: int | None = None
-        self._before_ns = 0
-        self._holes: deque[Hole] = deque()
-        self.restarts = 0
-        """How often serials began anew: the host was started again."""
+        self._serials = Serials()
+
+    @property
+    def restarts(self) -> int:
+        """How often the host was started again."""
+        return self._serials.restarts
 
     def add(self, record: AuditRecord) -> list[KernelEvent]:
         """Add a record; return the events that are whole now."""
@@ -137,9 +122,12 @@ class Assembler:
     def _begin(
         self, wall_ns: int, serial: int, kinds: list[str], texts: list[bytes]
     ) -> KernelEvent:
-        if not kinds[0].startswith(_OF_THE_DAEMON):
-            self._follow(serial % _SERIALS, wall_ns)
-        event = KernelEvent(wall_ns, serial, kinds, texts, self.restarts)
+        kind = kinds[0]
+        if kind in BOOTS:
+            self._serials.announced(kind, serial, wall_ns, texts[0])
+        if not kind.startswith(_OF_THE_DAEMON):
+            self._serials.follow(serial, wall_ns)
+        event = KernelEvent(wall_ns, serial, kinds, texts, self._serials.restarts)
         self._order.append(event)
         return event
 
@@ -170,12 +158,7 @@ class Assembler:
         Records come late at times: ask now and then for what is two seconds old, and at the end
         for all.
         """
-        holes: list[Hole] = []
-        while self._holes and (
-            self._holes[0].until_ns < before_ns or len(self._holes) > MOST_HOLES
-        ):
-            holes.append(self._holes.popleft())
-        return holes
+        return self._serials.take_holes(before_ns)
 
     def _closed(self, wall_ns: int, fewest: int) -> list[KernelEvent]:
         """Return what is whole, or was passed by that many events and the time to wait."""
@@ -192,33 +175,3 @@ class Assembler:
             events.append(order.popleft())
             self._held -= len(head.kinds)
         return events
-
-    def _follow(self, serial: int, wall_ns: int) -> None:
-        """Note that an event with this serial came."""
-        if self._expected is None:
-            self._expected = serial
-        ahead = (serial - self._expected) % _SERIALS
-        if not ahead:
-            self._expected, self._before_ns = (serial + 1) % _SERIALS, wall_ns
-            return
-        if _SERIALS - ahead <= LATE:
-            self._came_late(serial)
-            return
-        if ahead > MOST_MISSING:
-            self.restarts += 1
-        else:
-            self._holes.append(Hole(self._expected, ahead, self._before_ns, wall_ns))
-        self._expected = (serial + 1) % _SERIALS
-        self._before_ns = wall_ns
-
-    def _came_late(self, serial: int) -> None:
-        """Take a serial out of the hole that it seemed to be in."""
-        for place, hole in enumerate(self._holes):
-            at = (serial - hole.first) % _SERIALS
-            if at < hole.serials:
-                after = hole._replace(first=(serial + 1) % _SERIALS, serials=hole.serials - at - 1)
-                parts = [part for part in (hole._replace(serials=at), after) if part.serials]
-                del self._holes[place]
-                for part in reversed(parts):
-                    self._holes.insert(place, part)
-                return

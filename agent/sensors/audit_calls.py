@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from agent.sensors.audit_assembly import KernelEvent
 from agent.sensors.audit_fields import read, text_of
+from agent.sensors.audit_numbers import CLONES
 from agent.sensors.records import UNSET_ID, ProcessRecord
 
 MOST_ARGUMENTS: Final = 4096
@@ -25,6 +26,7 @@ _CALLER = re.compile(
 _ARGUMENT = re.compile(rb'\ba(\d{1,7})(?:\[(\d{1,7})\]|(_len))?=("[^"]*"|\S*)')
 _WORKING_DIRECTORY = re.compile(rb' ?cwd=("[^"]*"|[^\s\x1d]+)')
 _NAME = re.compile(rb'name=("[^"]*"|[^\s\x1d]+)')
+_CLONE_THREAD: Final = 0x10000
 _FIRST_ITEM: Final = b"item=0 "
 _MOST_PLAIN: Final = 256
 """Arguments that are looked at together; more are read one by one."""
@@ -144,6 +146,14 @@ def terminal_of(raw: bytes) -> str:
     return f"pts/{name[3:]}" if name.startswith("pts") and name[3:].isdigit() else name
 
 
+def number_of(hexadecimal: bytes) -> int:
+    """Return an argument of a system call; 0 when it is no number."""
+    try:
+        return int(hexadecimal[-16:], 16)
+    except ValueError:
+        return 0
+
+
 def program_of(executable: bytes) -> bytes:
     """Return the path of an executable that may be gone by now."""
     return executable.removesuffix(_DELETED)
@@ -187,7 +197,7 @@ def exec_of(
         call.session_id,
         call.terminal,
         0,
-        _requested_path(event),
+        requested_path_of(event),
         call.executable,
         arguments,
         cut,
@@ -197,7 +207,13 @@ def exec_of(
     )
 
 
-def _requested_path(event: KernelEvent) -> bytes:
+def is_thread(call: Call) -> bool:
+    """Whether a call of FORKS made a thread; of clone3 it is not said."""
+    key = call.architecture, call.number
+    return key in CLONES and bool(number_of(call.arguments[0]) & _CLONE_THREAD)
+
+
+def requested_path_of(event: KernelEvent) -> bytes:
     """Return the path that was asked for: the others are the interpreter's and the linker's."""
     text = event.text("PATH")
     if text is None or not text.startswith(_FIRST_ITEM):  # it mostly comes first

@@ -20,6 +20,11 @@ _MESSAGE: Final = b"msg='"
 _HEX = re.compile(rb"(?:[0-9A-F]{2})+")
 _ARGUMENT = re.compile(r"a\d+(?:\[\d+\])?")
 _OF_ARGUMENTS: Final = "EXECVE"
+_LOGIN: Final = "LOGIN"
+_BEFORE_AND_NOW = re.compile(rb"\b(old|new) (auid|ses)=")
+"""As kernels before 3.14 write LOGIN."""
+_OLD_MESSAGE = re.compile(rb" ?: (exe=[^()=]{1,4096}) \((hostname=[^()]{0,1024})\)")
+"""As RHEL 5 writes what user space says: `… : exe="/usr/sbin/sshd" (hostname=…, addr=…, …)`."""
 _QUOTES: Final = (b'"', b"'")
 _NOTHING: Final = (b"?", b"(null)", b"(none)")
 UNTRUSTED: Final = frozenset(
@@ -97,6 +102,10 @@ def read_one_by_one(kind: str, text: bytes) -> dict[str, bytes]:
     if begin >= 0:
         own, separator, names = text[begin + len(_MESSAGE) :].partition(b"\x1d")
         text = b"%b %b%b%b" % (text[:begin], own.rstrip(b" ").removesuffix(b"'"), separator, names)
+        if b"(hostname=" in text:
+            text = _OLD_MESSAGE.sub(_as_since, text, count=1)
+    elif kind == _LOGIN:
+        text = _BEFORE_AND_NOW.sub(_joined, text)
     fields: dict[str, bytes] = {}
     for word, raw in _FIELD.findall(text):
         name = word.decode("ascii")
@@ -109,3 +118,11 @@ def read_one_by_one(kind: str, text: bytes) -> dict[str, bytes]:
         else:
             fields[name] = b"" if raw in _NOTHING else raw
     return fields
+
+
+def _as_since(found: "re.Match[bytes]") -> bytes:
+    return b" %b %b" % (found[1], found[2].replace(b", ", b" "))
+
+
+def _joined(found: "re.Match[bytes]") -> bytes:
+    return (b"old-%b=" if found[1] == b"old" else b"%b=") % found[2]

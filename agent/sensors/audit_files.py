@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from agent.sensors.audit_assembly import KernelEvent
-from agent.sensors.audit_calls import Call, working_directory_of
+from agent.sensors.audit_calls import Call, number_of, working_directory_of
 from agent.sensors.audit_fields import text_of
 from agent.sensors.records import FileRecord
 
@@ -115,7 +115,7 @@ def _operation(name: str, call: Call) -> str:
     """Return what a call does to a file that is there; "" when it changes nothing."""
     place = _OPEN_FLAGS.get(name)
     if place is not None:
-        return "modified" if _number(call.arguments[place]) & _WRITES else ""
+        return "modified" if number_of(call.arguments[place]) & _WRITES else ""
     if name.startswith(("truncate", "ftruncate", "creat")):
         return "modified"
     if name in _MODE or name in _OWNER or name.startswith("utime") or "xattr" in name:
@@ -134,12 +134,12 @@ def _change(
 ) -> FileRecord:
     mode = owner = group = None
     if name in _MODE:  # the record of the path tells what was before
-        mode = stat.S_IMODE(_number(call.arguments[_MODE[name]]))
+        mode = stat.S_IMODE(number_of(call.arguments[_MODE[name]]))
     elif name in _OWNER:
         owner, group = (
             None if each == _UNCHANGED_ID else each
             for each in (
-                _number(call.arguments[_OWNER[name] + further]) & _UNCHANGED_ID
+                number_of(call.arguments[_OWNER[name] + further]) & _UNCHANGED_ID
                 for further in (0, 1)
             )
         )
@@ -192,10 +192,3 @@ def _in_open_folder(call: Call) -> bool:
         )
         and call.arguments[0] not in _WORKING_DIRECTORY
     )
-
-
-def _number(hexadecimal: bytes) -> int:
-    try:
-        return int(hexadecimal[-16:], 16)
-    except ValueError:
-        return 0

@@ -13,7 +13,14 @@ from typing import Final
 from agent.sensors.audit import AuditSensor
 from agent.sensors.audit_processes import AuditedProcesses
 from agent.sensors.fanotify import FanotifySensor
-from agent.sensors.records import AuditRecord, FileRecord, LossRecord, ProcessRecord, Record
+from agent.sensors.records import (
+    AuditRecord,
+    FileRecord,
+    LossRecord,
+    ProcessRecord,
+    ReadRecord,
+    Record,
+)
 from agent.sensors.watchlist import WatchList
 
 PATIENCE_NS: Final = 2_000_000_000
@@ -27,7 +34,7 @@ class _Round:
     """The changes of one look."""
 
     until_ns: int
-    files: list[FileRecord]
+    files: list[FileRecord | ReadRecord]
 
 
 class Order:
@@ -50,7 +57,7 @@ class Order:
         """Return who changed what is held."""
         return {file.pid for each in self._rounds for file in each.files}
 
-    def add_files(self, files: list[FileRecord], until_ns: int) -> None:
+    def add_files(self, files: list[FileRecord | ReadRecord], until_ns: int) -> None:
         """Hold changes that were read by `until_ns`."""
         self._rounds.append(_Round(until_ns, files))
 
@@ -126,9 +133,9 @@ class HeldFiles(FanotifySensor):
         records = super().drain()
         if not self._order.opened:  # audit failed: nobody else would tell them
             return [*self._order.all(), *records]
-        files = [record for record in records if isinstance(record, FileRecord)]
+        files = [record for record in records if isinstance(record, FileRecord | ReadRecord)]
         self._order.add_files(files, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        return [record for record in records if not isinstance(record, FileRecord)]
+        return [record for record in records if not isinstance(record, FileRecord | ReadRecord)]
 
 
 class OrderedAudit:
@@ -168,6 +175,6 @@ class OrderedAudit:
 
 def _as_sure(record: Record, processes: AuditedProcesses) -> Record:
     """Return a change as exact as it is known who made it."""
-    if isinstance(record, FileRecord) and processes.only_forked(record.pid):
+    if isinstance(record, FileRecord | ReadRecord) and processes.only_forked(record.pid):
         return record._replace(exact=False)
     return record

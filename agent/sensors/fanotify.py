@@ -1,50 +1,28 @@
-"""Changes of watched files, each with the process that made it.
+"""Changes of watched files, and reads of secrets, each with the process that made it."""
 
-Two kinds of marks in one group, so that everything comes in one order:
-
-- Every folder that leads to watched names has a mark for all changes. Such marks are not recursive,
-  and a folder made a moment ago has none yet.
-- Each filesystem with such a folder has a mark for births and renames. They are seen wherever they
-  happen, so that a home made with its authorized_keys in one go is seen with who did it, before we
-  had time to mark it. Of foreign folders they cost about a microsecond each.
-"""
-
-import errno
 import os
 from typing import Final
 
 from agent.sensors import fanotify_api as api
-from agent.sensors.folder_paths import FolderPaths
+from agent.sensors.fanotify_marks import CHANGES, NAMES, FanotifyMarks
+from agent.sensors.fanotify_names import Happened, happened, operations_of
+from agent.sensors.folder_tree import in_folder
 from agent.sensors.folders import homes_of_this_host
-from agent.sensors.records import FileRecord, Record
+from agent.sensors.inode_marks import Marked
+from agent.sensors.records import FileRecord, ReadRecord, Record
 from agent.sensors.survey import operations_told, status_of
-from agent.sensors.unavailable import SensorUnavailable
-from agent.sensors.watched_folders import WatchedFolders
 from agent.sensors.watchlist import Entry, WatchList
 
 _READ_BYTES: Final = 1 << 18
 _READS_A_DRAIN: Final = 64
 """More than the kernel's queue holds: writers may be as fast as we are."""
 _PASSWD: Final = b"/etc/passwd"
-_NAMES: Final = api.CREATE | api.DELETE | api.RENAME | api.ON_FOLDER
-_CHANGES: Final = _NAMES | api.ATTRIB | api.CLOSE_WRITE | api.ON_CHILD
-_BIRTHS: Final = api.CREATE | api.RENAME | api.ON_FOLDER
 _CONTENT: Final = api.MODIFY | api.CLOSE_WRITE
 _READ_AFTER: Final = api.CREATE | api.MOVED_TO | api.ATTRIB
 """Changes of which mode, owner and link count are read afterwards."""
 
 
-_Name = tuple[bytes, bytes]
-"""Key of the folder, and the name in it."""
-_NOTHING: Final[_Name] = (b"", b"")
-
-
-def _without_rename(mask: int) -> int:
-    """What a kernel before 5.17 understands: where from and where to, not told together."""
-    return mask & ~api.RENAME | api.MOVED_FROM | api.MOVED_TO
-
-
-class FanotifySensor(WatchedFolders):
+class FanotifySensor(FanotifyMarks):
     """Changes of the names of a watch list.
 
     Args:
@@ -60,28 +38,12 @@ class FanotifySensor(WatchedFolders):
     def __init__(self, watch_list: WatchList, *, own_pid: int | None = None) -> None:
         """Mark what exists."""
         self._own_pid = os.getpid() if own_pid is None else own_pid
-        try:
-            self._group = api.open_group()
-        except OSError as error:
-            permitted = error.errno != errno.EPERM
-            why = error.strerror if permitted else "not permitted (needs root, or CAP_SYS_ADMIN)"
-            raise SensorUnavailable(f"the kernel does not offer fanotify: {why}") from error
-        self._paths = FolderPaths(watch_list)
-        self._born_blind: set[bytes] = set()
+        self._known_again: set[bytes] = set()
         super().__init__(watch_list)
-        try:
-            self._adopt(b"/")
-        except BaseException:  # whatever it was: no mark stays
-            self.close()
-            raise
-
-    def watch(self, watch_list: WatchList) -> None:
-        """See WatchedFolders."""
-        self._paths.watch(watch_list)
-        super().watch(watch_list)
 
     def _read_events(self, records: list[Record], now_ns: int) -> bool:
         overflowed = False
+        self._known_again.clear()
         for _ in range(_READS_A_DRAIN):
             buffer = self._read()
             if not buffer:
@@ -90,7 +52,7 @@ class FanotifySensor(WatchedFolders):
                 if mask & api.OVERFLOW:
                     overflowed = True
                 else:
-                    self._event(records, now_ns, mask, pid, about)
+                    self._event(records, happened(mask, pid, about, now_ns))
         return overflowed
 
     def _read(self) -> bytes:
@@ -99,169 +61,203 @@ class FanotifySensor(WatchedFolders):
         except BlockingIOError:
             return b""
 
-    def _event(
-        self, records: list[Record], now_ns: int, mask: int, pid: int, about: list[api.Info]
-    ) -> None:
-        old, new, target = _NOTHING, _NOTHING, b""
-        for kind, key, name in about:
-            if kind == api.INFO_TARGET:
-                target = key
-            elif kind == api.INFO_OLD_NAME:
-                old = (key, name)
-            else:
-                new = (key, name)
-        if mask & api.RENAME:
-            self._renamed(records, now_ns, mask, pid, old, new)
+    def _event(self, records: list[Record], what: Happened) -> None:
+        if what.mask & api.RENAME:
+            self._renamed(records, what)
             return
-        where = self._paths.find(new[0])
-        if where is None:
-            if target and mask & api.ON_FOLDER and mask & api.CREATE:
-                self._paths.born_in(target, new[0])
+        marked = self._inodes.find(what.target) if what.target else None
+        path = self._path_of(what)
+        if marked is not None:
+            self._of_marked(records, what, marked, path)
+        if not path:
+            if what.target and what.mask & api.ON_FOLDER and what.mask & api.CREATE:
+                self._paths.born_in(what.target, what.new[0])
             return
-        path = where.rstrip(b"/") + b"/" + new[1]
-        if mask & api.ON_FOLDER:
-            self._folder_changed(records, now_ns, mask, pid, path, target)
+        if what.mask & api.ON_FOLDER:
+            self._folder_changed(what, path)
+        elif what.mask & NAMES:
+            self._name_changed(path, what)
         entry = self._watch_list.entry_for(path)
-        if entry is not None:
-            self._changed(records, now_ns, mask, pid, path, entry)
+        if entry is not None and what.mask & (CHANGES | api.MODIFY):
+            self._changed(records, what, path, entry)
 
-    def _changed(
-        self, records: list[Record], now_ns: int, mask: int, pid: int, path: bytes, entry: Entry
+    def _path_of(self, what: Happened) -> bytes:
+        """Return the watched path, or one that leads on, that something happened to; or nothing."""
+        folder, name = what.new
+        if not folder:
+            return b""
+        where = self._paths.find(folder)
+        if where is None:
+            where = self._known_by_another_key(folder)
+        if where is None:
+            return b""
+        if where not in self._bounds and not self._bounds.admit(where):
+            self._paths.ignore(folder)
+            return b""
+        return where if name == b"." else in_folder(where, name)
+
+    def _known_by_another_key(self, key: bytes) -> bytes | None:
+        """Look again for the keys of folders where handles do not lead back (overlays).
+
+        A folder there has another key once something in it was changed.
+        """
+        filesystem = key[:8]
+        if filesystem not in self._born_blind or filesystem in self._known_again:
+            return None
+        self._known_again.add(filesystem)
+        for path in self._paths.on(filesystem):
+            try:
+                fd = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                again = api.key_of(fd)
+            finally:
+                os.close(fd)
+            if again is not None:
+                self._paths.know(again, path)
+        return self._paths.find(key)
+
+    def _of_marked(
+        self, records: list[Record], what: Happened, marked: Marked, path: bytes
     ) -> None:
-        folder = bool(mask & api.ON_FOLDER)
-        status = status_of(path) if mask & _READ_AFTER else None
-        for operation in operations_told(_operations(mask, path), path, entry, self._survey):
+        """Tell what happened to a file that is marked itself, if its name does not tell already."""
+        used = b"" if path == marked.path else path or self._full(what.new)
+        if used and self._watch_list.listed(used) == marked.path:
+            path = marked.path  # through a symbolic link that is followed: told by its name anyway
+        ours = what.pid == self._own_pid
+        if what.mask & api.OPEN and not what.mask & api.CREATE and not ours and marked.secret:
+            records.append(ReadRecord(what.now_ns, what.pid, marked.path, marked.secret, used))
+        nameless = not what.new[0]
+        if nameless and not self._inodes.leads_to(marked.path, what.target):
+            self._mark_file(marked.path)  # it was replaced, or is no more: told where it was done
+            return
+        entry = self._watch_list.entry_for(marked.path)
+        mask = what.mask & (_CONTENT | api.ATTRIB)
+        if mask and path != marked.path and marked.changes and entry is not None and not ours:
+            status = self._status_of(what, marked.path) if mask & api.ATTRIB else None
+            for operation in operations_of(mask, exists=True):
+                record = FileRecord(operation, what.now_ns, what.pid, marked.path, b"", False)  # noqa: FBT003
+                records.append(record.seen_as(status)._replace(used_path=used))
+
+    def _changed(self, records: list[Record], what: Happened, path: bytes, entry: Entry) -> None:
+        folder = bool(what.mask & api.ON_FOLDER)
+        exists = os.path.lexists(path)
+        status = self._status_of(what, path) if what.mask & _READ_AFTER else None
+        for operation in operations_told(
+            operations_of(what.mask, exists=exists), path, entry, self._survey
+        ):
             if operation in ("created", "renamed") and status is not None:
                 self._survey.found(path, status)
-            if pid != self._own_pid:
-                record = FileRecord(operation, now_ns, pid, path, b"", folder)
-                records.append(record.seen_as(status))
+            if what.pid != self._own_pid:
+                record = FileRecord(operation, what.now_ns, what.pid, path, b"", folder)
+                records.append(self._as_listed(record.seen_as(status)))
         if path == _PASSWD:
             self._look_for_homes()
 
-    def _renamed(
-        self, records: list[Record], now_ns: int, mask: int, pid: int, old: _Name, new: _Name
-    ) -> None:
-        if self._paths.find(old[0]) is None and self._paths.find(new[0]) is None:
+    def _status_of(self, what: Happened, path: bytes) -> os.stat_result | None:
+        """Return what is known of the file it happened to, whatever its name leads to by now."""
+        beside = self._paths.beside(what.target) if what.target else None
+        if beside is None or what.target[:8] in self._born_blind:
+            return status_of(path)
+        with api.opened(what.target, beside) as fd:
+            return None if fd is None else os.fstat(fd)
+
+    def _name_changed(self, path: bytes, what: Happened) -> None:
+        """Follow what a name leads to now: another file, or a symbolic link."""
+        if path in self._links or (what.mask & _READ_AFTER and os.path.islink(path)):  # noqa: PTH114
+            like = None
+            if what.mask & _READ_AFTER and what.pid != self._own_pid:
+                like = FileRecord("created", what.now_ns, what.pid, path, b"", directory=False)
+            self._changed_links[path] = like
+        self._mark_file(path)
+
+    def _renamed(self, records: list[Record], what: Happened) -> None:
+        if self._paths.find(what.old[0]) is None and self._paths.find(what.new[0]) is None:
             return
-        path, previous = self._full(new), self._full(old)
+        path, previous = self._full(what.new), self._full(what.old)
         if self._watched(previous):
             self._survey.named(previous, exists=False)
         status = None
         if self._watched(path):
-            status = status_of(path)
+            status = self._status_of(what, path)
             self._survey.named(path, exists=True)
             if status is not None:
                 self._survey.found(path, status)
-        ours = pid == self._own_pid
-        folder = bool(mask & api.ON_FOLDER)
+        ours = what.pid == self._own_pid
+        folder = bool(what.mask & api.ON_FOLDER)
         if not ours and (self._watched(path) or self._watched(previous)):
             operation = "renamed" if path else "deleted"
             where = (path, previous) if path else (previous, b"")
-            record = FileRecord(operation, now_ns, pid, *where, folder)
-            records.append(record.seen_as(status))
+            record = FileRecord(operation, what.now_ns, what.pid, *where, folder)
+            records.append(self._as_listed(record.seen_as(status)))
         if folder:
-            came_along = self._folder_moved(now_ns, pid, path, previous)
-            records += () if ours else came_along
+            self._folder_moved(records, what, path, previous)
+        else:
+            for name in filter(None, (previous, path)):
+                self._name_changed(name, what._replace(mask=api.MOVED_TO))
         if path == _PASSWD:
             self._look_for_homes()
 
-    def _full(self, name: _Name) -> bytes:
-        folder = self._paths.ask(name[0])
-        return b"" if folder is None else folder.rstrip(b"/") + b"/" + name[1]
+    def _full(self, name: tuple[bytes, bytes]) -> bytes:
+        folder = self._paths.ask(name[0]) if name[0] else None
+        return b"" if folder is None else in_folder(folder, name[1])
 
     def _watched(self, path: bytes) -> bool:
         return bool(path) and self._watch_list.entry_for(path) is not None
 
-    def _folder_moved(self, now_ns: int, pid: int, path: bytes, previous: bytes) -> list[Record]:
-        """Know a folder by its new path; what it brought along to watched names."""
-        if previous and path:
-            self._paths.moved(previous, path)
-        elif previous:
-            self._paths.gone(previous)
-        inside: list[Record] = []
-        if path and self._watch_list.leads_on(path):
-            self._adopt(path, inside, FileRecord("created", now_ns, pid, path, b"", directory=True))
-        known_before = previous and self._watch_list.leads_on(previous)
-        return [] if known_before else inside
-
-    def _folder_changed(
-        self, records: list[Record], now_ns: int, mask: int, pid: int, path: bytes, target: bytes
+    def _folder_moved(
+        self, records: list[Record], what: Happened, path: bytes, previous: bytes
     ) -> None:
-        if mask & (api.DELETE | api.MOVED_FROM) and not os.path.lexists(path):
+        """Know a folder by its new path; tell what it brought to watched names, or took away."""
+        leads = bool(path) and self._watch_list.leads_on(path)
+        took = self._survey.take(previous) if previous else {}
+        if previous:
+            if not leads and path:
+                self._leave(previous, path)
+            self._bounds.gone(previous)
+            if path:
+                self._paths.moved(previous, path)
+            else:
+                self._paths.gone(previous)
+        told = what.pid != self._own_pid
+        here = self._watched(path) or self._watched(previous)
+        like = FileRecord("created", what.now_ns, what.pid, path, b"", directory=True)
+        if told and not here:
+            # Names that went with a folder which is not watched itself.
+            gone = like._replace(operation="deleted", directory=False)
+            names = [gone._replace(path=name) for name in took]
+            records += self._several(names, "a folder with further names was moved", previous)
+        if leads:
+            known_before = bool(previous) and self._watch_list.leads_on(previous)
+            self._look_at(path, like if told and not (known_before and here) else None)
+
+    def _leave(self, previous: bytes, path: bytes) -> None:
+        """Take the marks of folders that were moved to where nothing is watched."""
+        for folder in self._paths.below(previous):
+            api.unmark(self._group, CHANGES | api.MODIFY, path + folder[len(previous) :])
+
+    def _folder_changed(self, what: Happened, path: bytes) -> None:
+        if what.mask & (api.DELETE | api.MOVED_FROM) and not os.path.isdir(path):  # noqa: PTH112
             self._paths.gone(path)
-        elif mask & (api.CREATE | api.MOVED_TO) and self._watch_list.leads_on(path):
-            if target:
-                self._paths.know(target, path)
-            unseen: list[Record] = []
-            like = FileRecord("created", now_ns, pid, path, b"", directory=True, exact=False)
-            self._adopt(path, unseen, like)
+            self._bounds.gone(path)
+            self._survey.take(path)
+        elif what.mask & (api.CREATE | api.MOVED_TO) and self._watch_list.leads_on(path):
+            # A link may have been there.
+            if path in self._links:
+                self._changed_links[path] = None
+            if what.target and self._bounds.admit(path):
+                self._paths.know(what.target, path)
+            like = FileRecord("created", what.now_ns, what.pid, path, b"", True, exact=False)  # noqa: FBT003
             # Where births are seen, what is in it comes as events of its own, each with its pid.
-            seen = mask & api.CREATE and self._filesystem(path) not in self._born_blind
-            if not seen and pid != self._own_pid:
-                records += unseen
-
-    def _filesystem(self, path: bytes) -> bytes:
-        try:
-            return api.filesystem_of(path)
-        except OSError:
-            return b""
-
-    def _mark(self, folder: bytes) -> bool:
-        mask = _CHANGES | (api.MODIFY if self._watch_list.growth_matters(folder) else 0)
-        flags = api.MARK_ONLY_FOLDERS | api.MARK_DONT_FOLLOW
-        try:
-            filesystem = api.filesystem_of(folder)
-            self._add(flags, mask, folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                self.unwatched[folder] = error.strerror or "not watched"
-            return False
-        if self._paths.know_filesystem(filesystem, folder):
-            try:
-                self._add(api.MARK_FILESYSTEM, _BIRTHS, folder)
-            except OSError:
-                self._born_blind.add(filesystem)
-        key = api.key_of(folder)
-        if key is None:
-            self.unwatched[folder] = "its filesystem has no handles, by which events name folders"
-            return False
-        self._paths.know(key, folder)
-        return True
-
-    def _add(self, flags: int, mask: int, folder: bytes) -> None:
-        try:
-            api.mark(self._group, flags, mask, folder)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            api.mark(self._group, flags, _without_rename(mask), folder)
-
-    def _mounted_anew(self, point: bytes) -> None:
-        self._paths.remounted(point)
+            seen = what.mask & api.CREATE and what.new[0][:8] not in self._born_blind
+            told = not seen and what.pid != self._own_pid
+            self._look_at(path, like if told else None)
 
     def _look_for_homes(self) -> None:
         wider = self._watch_list.with_homes(homes_of_this_host())
         if wider is not self._watch_list:
-            self.watch(wider)
-
-    def close(self) -> None:
-        """See Sensor. Marks live in the group and go with it."""
-        if self._group >= 0:
-            os.close(self._group)
-            self._group = -1
-        super().close()
-
-
-def _operations(mask: int, path: bytes) -> list[str]:
-    """What happened, in the likeliest order: the kernel merges events that wait together."""
-    made = ["created"] if mask & api.CREATE else []
-    if mask & api.MOVED_TO:
-        made.append("renamed")
-    if mask & api.ATTRIB:
-        made.append("attributes")
-    if mask & _CONTENT:
-        made.append("modified")
-    if not mask & (api.DELETE | api.MOVED_FROM):
-        return made
-    return ["deleted", *made] if made and os.path.lexists(path) else [*made, "deleted"]
+            further = [home for home in wider.homes if home not in self._watch_list.homes]
+            self._judge_by(wider)
+            for home in further:
+                self._look_along(home)

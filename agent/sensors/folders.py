@@ -1,15 +1,18 @@
-"""What of a watch list exists on this host: folders, homes, symbolic links on the way."""
+"""What of a watch list exists on this host: folders, files, and the homes of accounts."""
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from agent.sensors.folder_tree import in_folder
 from agent.sensors.watchlist import WatchList
 
 _PASSWD: Final = Path("/etc/passwd")
 _NO_HOMES: Final = (b"/", b"/nonexistent", b"/dev", b"/dev/null", b"/proc", b"/sys")
+_MOST_HOMES: Final = 10_000
+_AT_ONCE: Final = 64
+"""Names of a folder that are looked at before others get a turn."""
 
 
 def homes_of_this_host(passwd: Path = _PASSWD) -> list[bytes]:
@@ -24,53 +27,58 @@ def homes_of_this_host(passwd: Path = _PASSWD) -> list[bytes]:
         home
         for home in dict.fromkeys(homes)
         if home.startswith(b"/") and home not in _NO_HOMES and not set(home) & set(b"*?")
-    ]
-
-
-def _aliases(watch_list: WatchList) -> Iterator[tuple[bytes, bytes]]:
-    for pattern in watch_list.patterns:
-        literal = os.path.dirname(pattern.split(b"*", 1)[0].split(b"?", 1)[0])  # noqa: PTH120 - bytes
-        real = os.path.realpath(literal)
-        if real != literal:
-            yield literal, real
+    ][:_MOST_HOMES]
 
 
 def of_this_host(watch_list: WatchList) -> WatchList:
-    """The list with this host's home folders, and with what its symbolic links lead to."""
-    at_home = watch_list.with_homes(homes_of_this_host())
-    return at_home.with_aliases(_aliases(at_home))
+    """The list with this host's home folders."""
+    return watch_list.with_homes(homes_of_this_host())
 
 
-class Found:
-    """What lies in a folder: its files that are watched, and its folders that lead on."""
+class Item(NamedTuple):
+    """One name in a folder."""
 
-    __slots__ = ("files", "folders")
-
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self.folders: list[bytes] = []
-        self.files: dict[bytes, os.stat_result] = {}
-        """By path; folders that are watched themselves too."""
+    path: bytes
+    folder: bool
+    link: bool
+    status: os.stat_result | None
+    """Of names that are watched; None of others."""
 
 
-def look_into(folder: bytes, watch_list: WatchList) -> Found:
-    """List one folder. One that is gone, or closed to us, has nothing in it."""
-    found = Found()
+def opened(folder: bytes) -> int:
+    """Open a folder to look into it, and no symbolic link to one.
+
+    Raises:
+        OSError: It is gone, or closed to us.
+    """
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def look_into(fd: int, folder: bytes, watch_list: WatchList) -> Iterator[list[Item]]:
+    """Yield what matters of an open folder, in turns: names that are watched or lead on.
+
+    A folder that is gone, or closed to us, has nothing in it.
+    """
+    turn: list[Item] = []
     try:
-        with os.scandir(folder) as entries:
-            for item in entries:
-                if item.is_dir(follow_symlinks=False) and watch_list.leads_on(item.path):
-                    found.folders.append(item.path)
-                if watch_list.entry_for(item.path) is not None:
-                    try:
-                        found.files[item.path] = item.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
+        with os.scandir(fd) as entries:
+            for count, entry in enumerate(entries, 1):
+                path = in_folder(folder, os.fsencode(entry.name))
+                watched = watch_list.entry_for(path) is not None
+                if watched or watch_list.matters(path):
+                    status = _status(entry) if watched else None
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    turn.append(Item(path, is_folder, entry.is_symlink(), status))
+                if not count % _AT_ONCE:
+                    yield turn
+                    turn = []
     except OSError:
         pass
-    return found
+    yield turn
 
 
-def is_folder(status: os.stat_result) -> bool:
-    """Whether a status is a folder's."""
-    return stat.S_ISDIR(status.st_mode)
+def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:
+        return None

@@ -65,7 +65,7 @@ class InotifySensor(WatchedFolders):
         self._folders: dict[int, bytes] = {}
         self._moves: dict[int, bytes] = {}
         super().__init__(watch_list)
-        self._adopt(b"/")
+        self._begin()
 
     def _read_events(self, records: list[Record], now_ns: int) -> bool:
         overflowed = False
@@ -110,23 +110,30 @@ class InotifySensor(WatchedFolders):
             seen = [operation for bit, operation in _OPERATIONS if mask & bit]
             status = status_of(path) if mask & _READ_AFTER else None
             for operation in operations_told(seen, path, entry, self._survey):
+                if status is not None and operation in ("created", "renamed"):
+                    self._survey.found(path, status)
                 record = FileRecord(operation, now_ns, 0, path, previous, is_folder, exact=False)
-                records.append(record.seen_as(status))
+                records.append(self._as_listed(record.seen_as(status)))
         appeared = mask & (pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO)
+        if not is_folder and (path in self._links or (appeared and os.path.islink(path))):  # noqa: PTH114
+            like = FileRecord("created", now_ns, 0, path, b"", directory=False, exact=False)
+            self._changed_links[path] = like if appeared else None
+        if is_folder and not appeared and not os.path.isdir(path):  # noqa: PTH112 - bytes
+            self._bounds.gone(path)
         if is_folder and appeared and self._watch_list.leads_on(path):
             like = FileRecord("created", now_ns, 0, path, b"", directory=True, exact=False)
-            self._adopt(path, records, like)
+            self._look_at(path, like)
 
-    def _mark(self, folder: bytes) -> bool:
+    def _mark(self, folder: bytes, fd: int) -> bool:  # noqa: ARG002 - it wants a path
         try:
             name = folder.decode()
         except UnicodeDecodeError:
-            self.unwatched[folder] = "its name is not UTF-8"
+            self._cannot[folder] = "its name is not UTF-8"
             return False
         watch: int = self._manager.add_watch(name, _MASK, quiet=True).get(name, -1)
         if watch < 0:
             if os.path.isdir(folder):  # noqa: PTH112 - bytes
-                self.unwatched[folder] = "not permitted, or too many watches"
+                self._cannot[folder] = "not permitted, or too many watches"
             return False
         self._folders[watch] = folder
         return True

@@ -126,6 +126,9 @@ class FileRecord(NamedTuple):
     """For "attributes": uid of the owner, read with the mode. None: not known."""
     group_id: int | None = None
     """For "attributes": gid of the group, read with the mode. None: not known."""
+    used_path: bytes = b""
+    """The name it was changed through, when that is another one than the watched `path`: a hard
+    link, a bind mount, what a symbolic link leads to. b"": `path` itself, or not known."""
     requested_mode: int | None = None
     """For "attributes": the permission bits that were requested. None: none, or not known."""
     attribute: str = ""
@@ -160,6 +163,46 @@ class FileRecord(NamedTuple):
         if operation == "created" and status.st_nlink > 1:
             operation = "linked"
         return self._replace(operation=operation, mode=mode if mode & RIGHTS else None)
+
+
+class ReadRecord(NamedTuple):
+    """A file that keeps a secret was opened."""
+
+    boot_ns: int
+    """When it was read from the kernel."""
+    pid: int
+    """Thread group id of who did it."""
+    path: bytes
+    """Absolute path under which it is watched."""
+    secret: str
+    """What kind of secret it is."""
+    used_path: bytes = b""
+    """The name it was opened by, when that is another one. b"": `path`, or not known."""
+    exact: bool = True
+    """False when `pid` is the best guess."""
+
+
+class MountRecord(NamedTuple):
+    """The mount table changed at or above watched names."""
+
+    operation: str
+    """"mounted", "unmounted", "moved", "bound" or "remounted"."""
+    boot_ns: int
+    """When it was noticed."""
+    pid: int
+    """Thread group id of who did it; 0 when it was found by looking at the table."""
+    source: bytes
+    """Device, or the folder of its filesystem that is shown."""
+    target: bytes
+    """Where it is mounted, absolute."""
+    file_system: str
+    """Its type. "": not known."""
+    flags: int = 0
+    """Flags of mount(2). 0: none, or not known."""
+    watched: tuple[bytes, ...] = ()
+    """Watched names that other files are seen under now, a few of them."""
+    exact: bool = False
+    """False when it was found by looking afterwards."""
 
 
 class AuditRecord:
@@ -208,9 +251,22 @@ class LossRecord(NamedTuple):
     lost: int | None
     """How many; None when nobody counted."""
     detail: str
+    bound: bool = False
+    """True when it is not told because a folder goes beyond what is watched."""
+    blind: bool = False
+    """True when the source itself could not see: nothing reached it."""
 
 
-Record = ProcessRecord | KernelRecord | SocketRecord | FileRecord | AuditRecord | LossRecord
+Record = (
+    ProcessRecord
+    | KernelRecord
+    | SocketRecord
+    | FileRecord
+    | ReadRecord
+    | MountRecord
+    | AuditRecord
+    | LossRecord
+)
 
 
 class Sensor(Protocol):

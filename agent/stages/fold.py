@@ -130,7 +130,8 @@ class FileChanges:
         path, cut = cut_path(record.path)
         previous, cut_too = cut_path(record.previous_path)
         change = (record.operation, path, previous, record.directory)
-        size = len(path) + len(previous) + _CHANGE_BYTES
+        used, _ = cut_path(record.used_path)
+        size = len(path) + len(previous) + len(used) + _CHANGE_BYTES
         full = None
         collections = self._open.setdefault(exec_id, {})
         found = collections.get(key)
@@ -151,8 +152,8 @@ class FileChanges:
         if change not in found.changes:
             found.size_bytes += size
             self.size_bytes += size
-        if cut or cut_too:  # the whole paths would be kept with it
-            record = record._replace(path=path, previous_path=previous)
+        if cut or cut_too or used:  # the whole paths would be kept with it
+            record = record._replace(path=path, previous_path=previous, used_path=used)
         count, told, _ = found.changes.get(change, (0, record, 0))
         kept = record.joined_with(told)
         found.changes[change] = (count + 1, kept, cut + cut_too)
@@ -207,6 +208,7 @@ def _close(found: _Open) -> Made:
                     requested_mode=told.requested_mode,
                     attribute=told.attribute,
                     path_cut_bytes=cut,
+                    used_path=told.used_path,
                 )
                 for (operation, path, previous, directory), (
                     count,

@@ -4,17 +4,26 @@ Identity is inherited at fork and changes at exec; a session, once known, sticks
 docs/architecture.md and the proto comments for what each field means.
 """
 
+from bisect import bisect_left
+from collections import deque
 from functools import partial
 
+from agent.genuine import Genuine
 from agent.lines import Line, Ran, below
 from agent.names import Names
-from agent.processes import MOST_UNTOLD, Process, Processes
+from agent.processes import MOST_UNTOLD, TICK_NS, Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import maintenance, services
-from agent.stages.images import TICK_NS, Images
+from agent.stages.images import Images
+from agent.stages.placement import Placement
+from agent.stages.requests import Requests
 from agent.stages.scripts import script_of
 from agent.stages.session_book import SessionBook
-from agent.stages.sessions import SCHEDULED, USER_MANAGER
+from nightherd.event.v1 import event_pb2 as events
+
+_Born = events.BornFrom
+MOST_TICKS = 512
+"""Of which it is known when they began: as far back as a change may be held."""
 
 
 class Identifier:
@@ -23,17 +32,30 @@ class Identifier:
     def __init__(self, boot_id: str, names: Names) -> None:
         """Begin knowing nobody; feed it a snapshot first."""
         self.processes = Processes()
-        self.book = SessionBook(self.processes)
         self.images = Images(boot_id, names)
-        self._tick = 0
-        self._since_ns = 0
-        """When the last tick began: what this one's records tell of happened since."""
+        self.genuine = Genuine(self.images.owners)
+        self.book = SessionBook(self.processes, self.genuine)
+        self.requests = Requests()
+        self._placement = Placement(self.processes, self.requests)
+        self.grain_ns = 0
+        """How coarse the times of processes' records are."""
+        self.changers: frozenset[int] = frozenset()
+        """Who changed files that are to be told next: of them a mere fork matters as well."""
+        self._ticks: deque[int] = deque(maxlen=MOST_TICKS)
 
     def begin_tick(self, wall_minus_boot_ns: int, boot_ns: int) -> None:
         """Begin a round of records; boot time becomes wall time by adding `wall_minus_boot_ns`."""
         self.images.wall_minus_boot_ns = wall_minus_boot_ns
-        self._tick += 1
-        self._since_ns, self.images.now_ns = self.images.now_ns, boot_ns
+        self._ticks.append(boot_ns)
+
+    def since(self, read_ns: int) -> int:
+        """Return since when a change may have happened that was read at `read_ns`.
+
+        Sources without times of their own are read once a tick: it came after the tick before.
+        """
+        ticks = self._ticks
+        place = bisect_left(ticks, read_ns + 1) - 2
+        return ticks[place] if place >= 0 else (ticks[0] if ticks else 0)
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -60,7 +82,9 @@ class Identifier:
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
         if record.session_id != UNSET_ID or process.session is not None:
-            self.book.follow(process, record, parent, record.ppid)
+            # A fork that was found by looking may have joined its session since.
+            within = record.exact or _is_in(parent, record.session_id)
+            self.book.follow(process, record, parent, record.ppid if within else record.pid)
         self.processes.add(process)
         return process
 
@@ -72,14 +96,17 @@ class Identifier:
             # Its fork was not seen (lost, or before the agent).
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
-        # Of a mere fork nobody asked about, only its id may matter.
+        # Of a mere fork nobody was told of, only its id may matter, unless it changed files.
         acted = process.executed or process.fork_told
-        before = process.ran if acted or (process.above is None and not unseen) else None
-        opener = process
+        wanted = acted or record.pid in self.changers
+        before = process.ran if wanted or (process.above is None and not unseen) else None
+        if before is not None and wanted and not process.executed:
+            process.history = [(process.start_ns, before)]
+        opener, came_from = process, process.executable
         process.parent_pid = record.ppid
         process.terminal = record.terminal
         process.session_leader = record.session_leader
-        process.cgroup = record.cgroup if record.cgroup not in ("", "/") else process.cgroup
+        self._placement.note_place(process, record, came_from)
         if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
         if before is not None and before.image.executable and acted:
@@ -89,16 +116,14 @@ class Identifier:
             record.executable, record.arguments, record.requested_path, record.working_directory
         )
         process.program = script or record.executable
-        self._note_maintenance(process, record)
-        self._name_service(process, rooted=self._heads_itself(process))
-        process.known_ran = self.images.of_exec(
+        self._note_maintenance(process, record, script)
+        self._placement.name_service(process, rooted=self._placement.heads_itself(process))
+        self._placement.note_origin(process, record, came_from)
+        ran = process.known_ran = self.images.of_exec(
             process, record, script, before.image.exec_id if before is not None else ""
         )
-        if process.candidates_tick != self._tick:
-            # What it ran until now may have done what this tick's file events tell.
-            process.candidates = [before] if before is not None and acted else []
-            process.candidates_tick = self._tick
-        process.candidates.append(process.known_ran)
+        process.begins(ran, record.boot_ns)
+        self.requests.heard(ran.image, record.boot_ns)
         process.executed, process.executable = True, record.executable
         return process
 
@@ -112,14 +137,18 @@ class Identifier:
         self.book.end(process, record.boot_ns)
         return process
 
-    def images_this_tick(self, process: Process) -> list[Ran]:
-        """Return what ran with a process's pid within this tick, when it is more than one image."""
-        now = process.candidates_tick == self._tick
-        before = process.predecessor
-        if before is not None and before.ended_ns > self._since_ns:
-            ran = before.candidates if before.candidates_tick == self._tick else [before.ran]
-            return [*ran, *(process.candidates if now else [process.ran])]
-        return process.candidates if now and len(process.candidates) > 1 else []
+    def who_changed(self, process: Process, read_ns: int) -> list[Ran]:
+        """Return what may have made a change by a process's pid that was read at `read_ns`.
+
+        The likeliest is the first: the latest that is no package manager's. What a package
+        manager may have done is not excused as long as another may have done it.
+        """
+        since = self.since(read_ns) - self.grain_ns
+        found = process.ran_within(since, read_ns + self.grain_ns) or [process.ran]
+        if len(found) > 1:
+            found.reverse()
+            found.sort(key=_is_maintenance)
+        return found
 
     # -- identity --------------------------------------------------------------------------------
 
@@ -141,6 +170,9 @@ class Identifier:
             process.audit_session_id = parent.audit_session_id
             process.kernel_login = parent.kernel_login
             process.executable = parent.executable
+            process.terminal_is_service = parent.terminal_is_service
+            process.born = parent.born
+            process.put_there = parent.put_there
             process.users = parent.users
             if not (parent.executed or parent.fork_told):
                 process.untold = (*parent.untold, parent)[-MOST_UNTOLD:]
@@ -160,60 +192,30 @@ class Identifier:
         self.processes.forget(boot_ns)
         self.book.forget()
 
-    # -- services --------------------------------------------------------------------------------
+    # -- maintenance -----------------------------------------------------------------------------
 
-    def _heads_itself(self, process: Process) -> bool:
-        """Whether the process was left to PID 1 in a POSIX session of its own."""
-        if process.parent_pid != 1 or process.terminal or process.pid == 1:
-            return False
-        leader = process.session_leader
-        return leader == process.pid or self.processes.get(leader) is None
-
-    def _name_service(self, process: Process, *, rooted: bool) -> None:
-        unit = services.place_of(process.cgroup).unit
-        if unit is not None:
-            process.service = unit
-        elif process.session is not None and process.session.kind == SCHEDULED:
-            process.service = _as_service(process.session.opener)
-        elif process.session is not None and process.session.kind != USER_MANAGER:
-            process.service = ""
-        elif process.pid == 1 or (rooted and process.session is None):
-            process.service = _as_service(process.program)
-
-    def _note_maintenance(self, process: Process, record: ProcessRecord) -> None:
-        if process.maintenance or record.effective_user_id != 0:
+    def _note_maintenance(self, process: Process, record: ProcessRecord, script: bytes) -> None:
+        named = maintenance.has_name(process.program)
+        if process.maintenance:
+            if named:
+                process.maintenance = not maintenance.has_hooks(record.arguments)
+            elif maintenance.is_personal(record.executable, record.arguments, script):
+                process.maintenance = False
             return
-        if maintenance.has_name(process.program):
-            in_container = bool(services.place_of(process.cgroup).container_id)
-            process.maintenance = not in_container and maintenance.is_genuine(
-                process.program, self.images.owners
-            )
+        if not named or record.effective_user_id != 0:
+            return
+        process.maintenance = not (
+            services.place_of(process.cgroup).container_id
+            or maintenance.has_hooks(record.arguments)
+            or maintenance.is_elsewhere(record.pid)
+        ) and maintenance.is_genuine(process.program, record.pid, self.images.owners, self.genuine)
 
     def _orphaned(self, child: Process, parent: Process) -> None:
-        """A parent ended: a child in a POSIX session of its own was made a daemon."""
+        """A parent ended."""
         if child.maintenance and not maintenance.has_name(child.program):
             # What a package's script leaves behind (a daemon it started) works for itself.
             child.maintenance = False
-        if child.session is not None or child.terminal or not child.executable:
-            return
-        daemonised = child.session_leader in (child.pid, parent.pid)
-        if daemonised and services.place_of(child.cgroup).unit is None:
-            service = _as_service(child.program)
-            if service != child.service:
-                child.service = service
-                for grandchild in self._below(child):
-                    grandchild.service = service
-
-    def _below(self, process: Process) -> list[Process]:
-        """Return living descendants that inherited the process's service meanwhile."""
-        below, todo = [], [process.pid]
-        while todo:
-            pid = todo.pop()
-            for other in self.processes:
-                if other.parent_pid == pid and other.pid != pid and other not in below:
-                    below.append(other)
-                    todo.append(other.pid)
-        return below
+        self._placement.orphaned(child, parent)
 
     # -- before the agent ------------------------------------------------------------------------
 
@@ -221,27 +223,40 @@ class Identifier:
         """Learn one process that ran before it was heard of."""
         parent = self.processes.get(record.ppid)
         process = self._forked(record, parent)
+        before = services.place_of(process.cgroup)
         process.cgroup = record.cgroup if record.cgroup != "/" else ""
+        self._placement.note_preexisting(process, record, before, parent)
         self.book.follow_preexisting(process, record, parent)
         if record.executable:
             script = script_of(
                 record.executable, record.arguments, record.requested_path, record.working_directory
             )
             process.program = script or record.executable
-            self._note_maintenance(process, record)
+            self._note_maintenance(process, record, script)
         else:
             script = b""
             # PID 1 of a container or a small VM may hide its file; its first argument names it.
             named = record.arguments[0] if record.arguments else b""
             process.program = named if named.startswith(b"/") else b""
+        process.executable = b""  # whatever is there was put there before
         orphan = record.ppid == 1 and not record.terminal
-        self._name_service(process, rooted=orphan and record.session_leader == record.pid)
+        self._placement.name_service(process, rooted=orphan and record.session_leader == record.pid)
         process.known_ran = self.images.of_exec(
             process, record, script, parent.image.exec_id if parent is not None else ""
         )
         process.executed, process.executable = True, record.executable
+        process.history = [(record.start_ns, process.ran)]
         self.processes.add(process)
         return process
+
+
+def _is_in(process: Process | None, session_id: int) -> bool:
+    known = process.kernel_login if process is not None else None
+    return known is not None and known[1] == session_id
+
+
+def _is_maintenance(ran: Ran) -> bool:
+    return ran.image.maintenance
 
 
 def _below(parent: Process) -> Line:
@@ -249,7 +264,3 @@ def _below(parent: Process) -> Line:
     if parent.below is None:
         parent.below = below(parent.ran)
     return parent.below
-
-
-def _as_service(program: bytes) -> str:
-    return program.decode("utf-8", "backslashreplace")

@@ -7,7 +7,7 @@ from agent.containers import ContainerImages
 from agent.lines import Ran
 from agent.names import Names
 from agent.owners import Owners
-from agent.processes import Process
+from agent.processes import TICK_NS, Process
 from agent.sensors.records import ProcessRecord
 from agent.stages import services
 from agent.stages.redact import redact
@@ -15,8 +15,6 @@ from agent.stages.sessions import provenance_of
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 
-TICK_NS = 10_000_000
-"""One clock tick (USER_HZ = 100): the unit of start times in /proc/PID/stat."""
 MOST_ARGUMENT_BYTES = 4096
 LEAST_ARGUMENT_BYTES = 512
 """A receiver that takes less is not heeded: what it asks for must not blind the others."""
@@ -36,7 +34,6 @@ class Images:
         self.owners = Owners()
         self.containers = ContainerImages()
         self.wall_minus_boot_ns = 0
-        self.now_ns = 0
         self.host_mount_namespace = mount_namespace_of("1") or mount_namespace_of("self")
         """That of PID 1; ours where that is not for us to see."""
         self._most_argument_bytes = MOST_ARGUMENT_BYTES
@@ -113,10 +110,7 @@ class Images:
         """Return an image that says who it is and who stands behind it: all but the program."""
         session = process.session
         place = services.place_of(process.cgroup)
-        user_unit = services.runs_as_user_unit(process.cgroup, in_session=session is not None)
-        provenance = provenance_of(
-            session, process.terminal, user_unit=user_unit, alive_ns=self.now_ns
-        )
+        provenance = _provenance(process, record.boot_ns)
         effective = record.effective_user_id
         key = (
             record.user_id,
@@ -131,6 +125,7 @@ class Images:
             process.service,
             process.cgroup,
             process.maintenance,
+            process.born.SerializeToString() if process.born is not None else b"",
         )
         known = self._behind.get(key)
         if known is None:
@@ -164,6 +159,7 @@ class Images:
             cgroup=process.cgroup,
             container_id=place.container_id,
             maintenance=process.maintenance,
+            born_from=process.born,
         )
         if process.login_user_id is not None:
             image.login_user_id = process.login_user_id
@@ -174,44 +170,71 @@ class Images:
             image.source_address = session.source_address
         return image
 
-    def refresh(self, process: Process) -> Ran:
-        """Return what the process ran with what became true since (DETACHED, address)."""
-        ran = process.ran
+    def refresh(self, process: Process, at_ns: int, ran: Ran | None = None) -> Ran:
+        """Return what the process ran with what became true since (DETACHED, address).
+
+        Args:
+            process: who did something.
+            at_ns: when (boot clock): with that it is decided whether its session was over.
+            ran: what it ran then; None: what it runs now.
+        """
+        now = ran is None or ran is process.known_ran
+        ran = process.ran if ran is None else ran
         image = ran.image
+        at_ns = max(at_ns, began_of(image))
+        if process.ended_ns:
+            at_ns = min(at_ns, process.ended_ns)
         place = services.place_of(process.cgroup)
-        provenance = provenance_of(
-            process.session,
-            process.terminal,
-            user_unit=services.runs_as_user_unit(
-                process.cgroup, in_session=process.session is not None
-            ),
-            alive_ns=process.ended_ns or self.now_ns,
-        )
+        provenance = _provenance(process, at_ns)
+        session = process.session
         from_image = self.containers[place.container_id] if place.container_id else ""
         stale = (
             image.provenance != provenance
-            or image.service != process.service
-            or image.maintenance != process.maintenance
+            or (now and (image.service != process.service))
+            or (now and image.maintenance != process.maintenance)
             or (from_image and image.container_image != from_image)
-            or (
-                process.session is not None
-                and process.session.source_address != image.source_address
-            )
+            or (session is not None and session.source_address != image.source_address)
+            or (now and process.born is not None and not image.HasField("born_from"))
         )
         if stale:
             fresh = events.Image()
             fresh.CopyFrom(image)
             fresh.provenance = provenance
-            fresh.service = process.service
-            fresh.maintenance = process.maintenance
             fresh.container_image = from_image or image.container_image
-            if process.session is not None:
-                fresh.source_address = process.session.source_address
-            ran = process.known_ran = Ran(fresh, ran.above)
+            if session is not None:
+                fresh.source_address = session.source_address
+            if now:
+                fresh.service = process.service
+                fresh.maintenance = process.maintenance
+                if process.born is not None:
+                    fresh.born_from.CopyFrom(process.born)
+            ran = Ran(fresh, ran.above)
+            if now:
+                process.known_ran = ran
+                if process.history:
+                    process.history[-1] = (process.history[-1][0], ran)
         return ran
 
     def _exec_id(self, pid: int, start_ns: int, boot_ns: int) -> str:
         return f"{self._boot_id}:{pid}:{start_ns // TICK_NS}:{boot_ns}"
+
+
+def began_of(image: events.Image) -> int:
+    """Return when an image began (boot clock), as its exec_id says."""
+    return int(image.exec_id.rpartition(":")[2] or 0)
+
+
+def _provenance(process: Process, at_ns: int) -> "events.Provenance.ValueType":
+    """Return the provenance of a process as of a moment (boot clock)."""
+    session = process.session
+    return provenance_of(
+        session,
+        process.terminal,
+        user_unit=services.runs_as_user_unit(process.cgroup, in_session=session is not None),
+        alive_ns=at_ns,
+        terminal_is_service=process.terminal_is_service,
+        put_there=process.put_there,
+    )
 
 
 def mount_namespace_of(pid: str) -> int:

@@ -15,6 +15,20 @@ _USER_MANAGER = re.compile(r"/user@\d+\.service/")
 _SESSION = re.compile(r"session-[^/]+\.scope$")
 
 
+_RUNTIMES = frozenset(
+    b"containerd-shim containerd-shim-runc-v1 containerd-shim-runc-v2 docker-containerd-shim runc "
+    b"docker-runc crun youki conmon conmonrs lxc-start lxc-attach systemd-nspawn".split()
+)
+"""What starts the first program of a container, or another one in it."""
+
+
+_MANAGERS = frozenset(
+    folder + name
+    for folder in (b"/usr/lib/systemd/", b"/lib/systemd/")
+    for name in (b"systemd", b"systemd-executor")
+)
+
+
 class Place(NamedTuple):
     """What a cgroup path says."""
 
@@ -23,6 +37,8 @@ class Place(NamedTuple):
     container_id: str
     user_unit: bool
     """See is_user_unit."""
+    scope: bool
+    """Whether it is a scope's: its processes were started by another than the manager."""
     user_scope: bool
     """It is, and a scope: what runs there was started by another than the manager (the pane of a
     tmux, a window's shell), and is whose that one is."""
@@ -32,13 +48,24 @@ class Place(NamedTuple):
 def place_of(cgroup: str) -> Place:
     """Return all that a cgroup path says; there are few paths and many processes in each."""
     unit, user_unit = unit_of(cgroup), is_user_unit(cgroup)
-    return Place(unit, container_of(cgroup), user_unit, user_unit and not unit)
+    scope = cgroup.endswith(".scope") and not container_of(cgroup)
+    return Place(unit, container_of(cgroup), user_unit, scope, user_unit and not unit)
 
 
 def runs_as_user_unit(cgroup: str, *, in_session: bool) -> bool:
     """Whether a process is a unit of a person's manager, and no program of a person's session."""
     place = place_of(cgroup)
     return place.user_unit and not (place.user_scope and in_session)
+
+
+def is_manager(executable: bytes) -> bool:
+    """Whether a program is systemd, or the helper by which it starts others."""
+    return executable in _MANAGERS
+
+
+def is_runtime(executable: bytes) -> bool:
+    """Whether a program starts those of containers, by its name in a system's folder."""
+    return executable.rpartition(b"/")[2] in _RUNTIMES and executable.startswith(b"/usr/")
 
 
 def unit_of(cgroup: str) -> str | None:

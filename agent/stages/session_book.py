@@ -1,6 +1,6 @@
 """The audit sessions of this host: joined by processes, told as news, ended with their opener."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agent.processes import Process, Processes
@@ -10,6 +10,8 @@ from agent.stages.sessions import UNKNOWN, Session, kind_of_opener
 ADDRESS_WAIT_NS = 500_000_000
 MOST_CHANGES = 1000
 """Of login uids, within a tick."""
+MOST_ADDRESSES = 256
+"""That are known before their session is."""
 MOST_SESSIONS = 1000
 """Sessions that are over and nobody is in are forgotten beyond this."""
 
@@ -27,9 +29,14 @@ class LoginChange(NamedTuple):
 class SessionBook:
     """Every session that somebody is in."""
 
-    def __init__(self, processes: Processes) -> None:
-        """Begin empty."""
+    def __init__(
+        self, processes: Processes, genuine: Callable[[bytes], bool] = lambda _: True
+    ) -> None:
+        """Begin empty; `genuine` says whether a program is the one that its path names."""
         self._processes = processes
+        self._genuine = genuine
+        self._addresses: dict[tuple[str, int], str] = {}
+        """("session" or "pid", its number) -> address, until the session is known."""
         self.sessions: dict[int, Session] = {}
         self._led: dict[int, Session] = {}
         self._told: list[tuple[int, Process | None, Session, bool]] = []
@@ -57,6 +64,34 @@ class SessionBook:
                 said.add(session.session_id)
                 yield news
 
+    def opened(self, session_id: int, login_user_id: int, pid: int, opener: bytes, at: int) -> None:
+        """Note that a process opened a session, as an audit record tells.
+
+        Args:
+            session_id: the kernel's number.
+            login_user_id: whose it is.
+            pid: who wrote the login uid: the session ends with it.
+            opener: its executable; b"" when the record does not say.
+            at: time of the record (boot clock).
+        """
+        writer = self._processes.get(pid)
+        opener = opener or (writer.executable if writer is not None else b"")
+        kind = self._kind(opener)
+        session = self.sessions.get(session_id)
+        if session is None:
+            if kind == UNKNOWN and writer is not None and writer.session is not None:
+                return  # Written by hand within a session: not a login.
+            self._add(Session(session_id, login_user_id, opener, kind, pid, at))
+            return
+        if session.preexisting:
+            return
+        if session.kind == UNKNOWN and kind != UNKNOWN:
+            session.kind, session.opener = kind, opener
+        if session.leader_pid != pid:
+            self._led.pop(session.leader_pid, None)
+            session.leader_pid, session.over, session.over_ns = pid, False, 0
+            self._led[pid] = session
+
     def follow(
         self, process: Process, record: ProcessRecord, opener: Process | None, leader_pid: int
     ) -> None:
@@ -72,24 +107,40 @@ class SessionBook:
         session = self.sessions.get(record.session_id)
         if session is None:
             executable = opener.executable if opener is not None else b""
-            kind = kind_of_opener(executable)
+            kind = self._kind(executable)
             if kind == UNKNOWN and process.session is not None:
                 # Written by hand within a session: not a login. The person behind it stays.
                 return
-            session = Session(
-                record.session_id,
-                record.login_user_id,
-                executable,
-                kind,
-                leader_pid,
-                record.boot_ns,
+            session = self._add(
+                Session(
+                    record.session_id,
+                    record.login_user_id,
+                    executable,
+                    kind,
+                    leader_pid,
+                    record.boot_ns,
+                )
             )
-            self.sessions[record.session_id] = self._led[leader_pid] = session
-            self._told.append((record.boot_ns, process, session, False))
         _join(process, session)
-        if record.terminal and not session.terminal:
+        more = bool(record.terminal) and not session.terminal
+        if more:
             session.terminal = record.terminal
+        if more or not session.announced:
+            session.announced = True
             self._told.append((record.boot_ns, process, session, False))
+
+    def _add(self, session: Session) -> Session:
+        self.sessions[session.session_id] = self._led[session.leader_pid] = session
+        found = [
+            self._addresses.pop(("session", session.session_id), ""),
+            self._addresses.pop(("pid", session.leader_pid), ""),
+        ]
+        session.source_address = found[0] or found[1]
+        return session
+
+    def _kind(self, executable: bytes) -> str:
+        kind = kind_of_opener(executable)
+        return kind if kind == UNKNOWN or self._genuine(executable) else UNKNOWN
 
     def login_is(self, writer: Process, now: tuple[int, int], boot_ns: int) -> None:
         """Note what (login uid, session) the kernel has for a process; keep a change to be told.
@@ -101,7 +152,7 @@ class SessionBook:
         if (
             before not in (None, now)
             and writer.session is not None
-            and kind_of_opener(writer.executable) == UNKNOWN
+            and self._kind(writer.executable) == UNKNOWN
             and len(self.login_changes) < MOST_CHANGES
         ):
             self.login_changes.append(LoginChange(boot_ns, writer, before, now))
@@ -121,37 +172,67 @@ class SessionBook:
         session = self.sessions.get(record.session_id)
         if session is None:
             above = parent.executable if parent is not None else b""
-            kind = kind_of_opener(record.executable)
+            kind = self._kind(record.executable)
             leader = record.pid
-            if kind == UNKNOWN and kind_of_opener(above) != UNKNOWN:
-                kind, leader = kind_of_opener(above), record.ppid
-            session = Session(
-                record.session_id,
-                record.login_user_id,
-                record.executable if leader == record.pid else above,
-                kind,
-                leader,
-                record.start_ns,
-                preexisting=True,
+            if kind == UNKNOWN and self._kind(above) != UNKNOWN:
+                kind, leader = self._kind(above), record.ppid
+            session = self._add(
+                Session(
+                    record.session_id,
+                    record.login_user_id,
+                    record.executable if leader == record.pid else above,
+                    kind,
+                    leader,
+                    record.start_ns,
+                    preexisting=True,
+                    announced=True,
+                )
             )
-            self.sessions[record.session_id] = self._led[leader] = session
             self._told.append((record.boot_ns, process, session, False))
         session.terminal = session.terminal or record.terminal
         _join(process, session)
 
     def address_known(self, session_id: int, address: str, boot_ns: int) -> None:
-        """Note where a session came from (it becomes known late)."""
+        """Note where a session came from (it becomes known late, or before the session)."""
         session = self.sessions.get(session_id)
-        if session is not None and address and session.source_address != address:
+        if session is None:
+            self._keep_address("session", session_id, address)
+        elif address and session.source_address != address:
             session.source_address = address
-            self._told.append((boot_ns, self._processes.get(session.leader_pid), session, False))
+            if session.announced:
+                leader = self._processes.get(session.leader_pid)
+                self._told.append((boot_ns, leader, session, False))
+
+    def address_of_opener(self, pid: int, address: str) -> None:
+        """Note from where somebody talks to a process that may open a session next."""
+        self._keep_address("pid", pid, address)
+
+    def _keep_address(self, what: str, number: int, address: str) -> None:
+        self._addresses.pop((what, number), None)
+        self._addresses[what, number] = address
+        if len(self._addresses) > MOST_ADDRESSES:
+            del self._addresses[next(iter(self._addresses))]
 
     def end(self, process: Process, boot_ns: int) -> None:
         """End the session that `process` led: its monitor often is not in it by any record."""
+        self._addresses.pop(("pid", process.pid), None)
         session = self._led.pop(process.pid, None)
-        if session is not None and not session.over:
-            session.over, session.over_ns = True, boot_ns
-            self._told.append((boot_ns, process, session, True))
+        if session is not None:
+            self._end(session, process, boot_ns)
+
+    def closed(self, session_id: int, pid: int, boot_ns: int) -> None:
+        """End a session that `pid` said to be over: nothing of it, unless it opened the session."""
+        session = self.sessions.get(session_id)
+        if session is not None and session.leader_pid == pid:
+            self._led.pop(pid, None)
+            self._end(session, self._processes.who(pid), boot_ns)
+
+    def _end(self, session: Session, leader: Process | None, boot_ns: int) -> None:
+        if session.over:
+            return
+        session.over, session.over_ns = True, boot_ns
+        if session.announced:
+            self._told.append((boot_ns, leader, session, True))
 
     def forget(self) -> None:
         """Forget sessions that nothing can refer to any more."""

@@ -62,6 +62,8 @@ class Session:
     preexisting: bool = False
     address_looks: int = 0
     """How often its programs were asked where it came from."""
+    announced: bool = False
+    """Whether its begin was told."""
 
     @property
     def awaits_address(self) -> bool:
@@ -73,7 +75,13 @@ class Session:
 
 
 def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)
-    session: Session | None, terminal: str, *, user_unit: bool, alive_ns: int
+    session: Session | None,
+    terminal: str,
+    *,
+    user_unit: bool,
+    alive_ns: int,
+    terminal_is_service: bool = False,
+    put_there: bool = False,
 ) -> "events.Provenance.ValueType":
     """Return the provenance of a process in `session` with `terminal`.
 
@@ -81,15 +89,20 @@ def provenance_of(  # noqa: PLR0911  (a table of cases, first match wins)
         session: the audit session it was started in; None outside any.
         terminal: its controlling terminal, "" for none.
         user_unit: whether it is a unit of a person's systemd manager.
-        alive_ns: latest moment at which it is known to have run (boot clock).
+        alive_ns: moment at which it is known to have run (boot clock): that of its execution, or
+            of what it did.
+        terminal_is_service: whether a terminal of its own says nothing of a person.
+        put_there: whether a person's session had a manager start it (at, cron, systemd-run).
     """
     if user_unit:
         return events.PROVENANCE_USER_SERVICE
     if session is None:
         # A terminal without a login: the console, or a shell in a container.
-        return events.PROVENANCE_INTERACTIVE if terminal else events.PROVENANCE_SERVICE
+        if terminal and not terminal_is_service:
+            return events.PROVENANCE_INTERACTIVE
+        return events.PROVENANCE_DETACHED if put_there else events.PROVENANCE_SERVICE
     if session.kind == SCHEDULED:
-        return events.PROVENANCE_SCHEDULED
+        return events.PROVENANCE_DETACHED if put_there else events.PROVENANCE_SCHEDULED
     if session.kind == USER_MANAGER:
         # A terminal in a scope: a desktop's terminal window, which the manager started.
         return events.PROVENANCE_INTERACTIVE if terminal else events.PROVENANCE_USER_SERVICE

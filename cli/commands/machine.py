@@ -7,9 +7,8 @@ import click
 
 from cli.commands.options import HOME, home_of
 
-PORT = click.option(
-    "--port", type=click.IntRange(1, 65535), default=8083, show_default=True, help="Of the API."
-)
+NUMBER = click.IntRange(1, 65535)
+PORT = click.option("--port", type=NUMBER, default=8083, show_default=True, help="Of the API.")
 
 
 @click.command()
@@ -17,7 +16,19 @@ PORT = click.option(
 @PORT
 @click.option("--herd", default="default", show_default=True, help="Herd of this host.")
 @click.option("--no-agent", is_flag=True, help="Do not watch this host.")
-def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa: FBT001
+@click.option(
+    "--all-addresses",
+    is_flag=True,
+    help="Receive agents of other machines, too: store, detector, modeler and enrolment listen on "
+    "every address (the API does not).",
+)
+def up(
+    home: Path | None,
+    port: int,
+    herd: str,
+    no_agent: bool,  # noqa: FBT001
+    all_addresses: bool,  # noqa: FBT001
+) -> None:
     """Run everything on this machine until Ctrl-C."""
     import asyncio
 
@@ -31,8 +42,10 @@ def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa
     place = home_of(home)
     try:
         held = lock(place)
+        options = Options(place, port, herd, not no_agent, all_addresses)
         (place.state / "port").write_text(str(port), encoding="ascii")
-        asyncio.run(Up(Options(place, port, herd, not no_agent)).run())
+        (place.state / "listen").write_text(options.listen, encoding="ascii")
+        asyncio.run(Up(options).run())
     except (UpError, EnrolError, OSError) as error:
         print(f"nightherd: {error}", file=sys.stderr)
         sys.exit(1)
@@ -41,8 +54,8 @@ def up(home: Path | None, port: int, herd: str, no_agent: bool) -> None:  # noqa
 
 @click.command()
 @HOME
-@PORT
-def doctor(home: Path | None, port: int) -> None:
+@click.option("--port", type=NUMBER, help="Of the API.  [default: that of the last start]")
+def doctor(home: Path | None, port: int | None) -> None:
     """Say whether this machine has what is needed, and what to do where not."""
     from cli.doctor import report
 

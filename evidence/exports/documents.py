@@ -2,14 +2,15 @@
 
 import ipaddress
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import orjson
 
-from evidence.exports.facts import Fact, facts
+from evidence.exports.facts import Fact, facts, facts_in
 from evidence.kinds import Row
 from evidence.rows import Batch
+from nightherd.event.v1 import event_pb2 as events
 
 
 class Documents(ABC):
@@ -33,6 +34,11 @@ class Documents(ABC):
         """Yield the events at `places`, a line for each fact."""
         for fact in facts(batch, places):
             yield orjson.dumps(self.document(fact)) + b"\n"
+
+    @staticmethod
+    def count(body: events.EventBatch, places: Sequence[int]) -> int:
+        """Return how many lines `lines` makes of the events at `places`: one of each fact."""
+        return sum(facts_in(body.events[place]) for place in places)
 
     @classmethod
     def row_id(cls, line: bytes) -> str:

@@ -35,3 +35,8 @@ def facts(batch: Batch, places: Iterable[int]) -> Iterator[Fact]:
             yield Fact(f"{row['id']}.{number}", row, event, image, change=change)
         for number, read in enumerate(reads):
             yield Fact(f"{row['id']}.{number}", row, event, image, read=read)
+
+
+def facts_in(event: events.Event) -> int:
+    """Return how many facts `facts` makes of an event."""
+    return max(len(event.file_change.changes) + len(event.file_read.reads), 1)

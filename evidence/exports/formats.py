@@ -1,6 +1,6 @@
 """The formats of exports."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from evidence.exports.ecs import Ecs
@@ -9,6 +9,7 @@ from evidence.exports.ocsf import Ocsf
 from evidence.exports.text_csv import Csv
 from evidence.exports.timesketch import Timesketch
 from evidence.rows import Batch
+from nightherd.event.v1 import event_pb2 as events
 
 
 class Format(Protocol):
@@ -25,6 +26,10 @@ class Format(Protocol):
 
     def lines(self, batch: Batch, places: Iterable[int]) -> Iterator[bytes]:
         """Yield the events at `places`, whole lines in pieces; the body may be used up."""
+
+    @staticmethod
+    def count(body: events.EventBatch, places: Sequence[int]) -> int:
+        """Return how many lines `lines` makes of the events at `places`."""
 
     @staticmethod
     def row_id(line: bytes) -> str:

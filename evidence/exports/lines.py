@@ -47,6 +47,8 @@ class Lines:
     ) -> Iterator[bytes]:
         """Yield the events at `places`, a line each, in pieces of many; the body is used up.
 
+        No piece is empty: where pieces end is said by who hands them on, not by one of them.
+
         Args:
             batch: whose events.
             places: which.
@@ -89,7 +91,8 @@ class Lines:
                 yield b"".join(pieces)
                 pieces.clear()
                 size = 0
-        yield b"".join(pieces)
+        if pieces:
+            yield b"".join(pieces)
 
     def _actor(self, image: events.Image) -> tuple[bytes, int]:
         process, line = self._process(image), image.ancestor

@@ -5,6 +5,7 @@ one that says that this is the end. docs/custody.md says what it proves.
 """
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -28,13 +29,19 @@ def begin(asked: pb.EventFilter, name: str, proof: str, *, raw: bool) -> bytes:
             "format": name,
             "raw": raw,
             "proof": proof,
+            "holes": True,
             "filter": MessageToDict(asked, preserving_proto_field_name=True),
         }
     )
 
 
 def of_batch(
-    batch: pb.StoredBatch, size: int, digest: str, events: int | None, proof: str
+    batch: pb.StoredBatch,
+    size: int,
+    digest: str,
+    events: int | None,
+    proof: str,
+    gaps: Sequence[tuple[int, int]] = (),
 ) -> bytes:
     """Return the line of a batch.
 
@@ -44,6 +51,7 @@ def of_batch(
         digest: their SHA-256, hexadecimal.
         events: how many events became rows; None: the body cannot be read.
         proof: HEADERS or FULL, which has the body too.
+        gaps: stretches of its chain that it says were given up (first, last).
     """
     line: dict[str, Any] = {
         "batch": batch.batch_id,
@@ -56,6 +64,8 @@ def of_batch(
     }
     if events is not None:
         line["events"] = events
+    if gaps:
+        line["givenUp"] = [list(one) for one in gaps]
     if batch.signing_key:
         line["signingKey"] = _base64(batch.signing_key)
     if not batch.body:

@@ -32,7 +32,9 @@ class Exporting:
     async def batches(
         self, asked: pb.StreamBatchesRequest
     ) -> AsyncIterator[pb.StreamBatchesResponse]:
-        """Yield the batches that may hold events that match, several in a message.
+        """Yield the batches that may hold events that match, several in a message, then the end.
+
+        Each message says how many batches came before it, so that none is lost without a word.
 
         Raises:
             QueryError: the filter cannot be asked for.
@@ -43,8 +45,12 @@ class Exporting:
         parts = self._answers(_parts(rows))
         # One message ahead: the next is read while the client takes this one.
         async with contextlib.aclosing(one_ahead(parts)) as ahead:
+            count = 0
             async for part in ahead:
+                part.batches_before = count
+                count += len(part.batches)
                 yield part
+        yield pb.StreamBatchesResponse(batches_before=count, end=True)
 
     async def _start(self, asked: pb.StreamBatchesRequest) -> Place | None:
         if asked.from_batch_id:

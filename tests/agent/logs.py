@@ -110,3 +110,45 @@ def executed(serial, *arguments, cwd="/root", **who):
         ),
         line("PROCTITLE", serial, "proctitle=7878", **stamp),
     ]
+
+
+def user(kind, serial, pid, text, *, auid=1001, ses=3, **stamp):
+    return line(kind, serial, f"pid={pid} uid=0 auid={auid} ses={ses} msg='{text}'", **stamp)
+
+
+def an_ssh_login(serial=10, pid=500, ses=3, **stamp):
+    sshd = 'exe="/usr/sbin/sshd" hostname=192.0.2.7 addr=192.0.2.7 terminal=ssh res=success'
+    unset = 4294967295
+    return [
+        user(
+            "USER_ACCT",
+            serial,
+            pid,
+            f'op=PAM:accounting acct="alice" {sshd}',
+            auid=unset,
+            ses=unset,
+            **stamp,
+        ),
+        line(
+            "LOGIN",
+            serial + 1,
+            f"pid={pid} uid=0 old-auid={unset} auid=1001 tty=(none) old-ses={unset} ses={ses} res=1",
+            **stamp,
+        ),
+        user(
+            "USER_START",
+            serial + 2,
+            pid,
+            f'op=PAM:session_open acct="alice" {sshd}',
+            ses=ses,
+            **stamp,
+        ),
+        user(
+            "USER_LOGIN",
+            serial + 3,
+            pid,
+            'op=login id=1001 exe="/usr/sbin/sshd" hostname=? addr=192.0.2.7 terminal=/dev/pts/1 res=success',
+            ses=ses,
+            **stamp,
+        ),
+    ]

@@ -8,42 +8,18 @@ from hypothesis import strategies as st
 from agent.auditd_log import MOST_LINE_BYTES
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
-from tests.agent.logs import call, executed, import_files, import_lines, line
+from tests.agent.logs import (
+    an_ssh_login,
+    call,
+    executed,
+    import_files,
+    import_lines,
+    line,
+    user,
+)
 
 CHANGE = events.FileChange
 ENRICHED = '\x1dARCH=x86_64 SYSCALL=execve AUID="alice" UID="root" EUID="root"'
-
-
-def user(kind, serial, pid, text, *, auid=1001, ses=3, **stamp):
-    return line(kind, serial, f"pid={pid} uid=0 auid={auid} ses={ses} msg='{text}'", **stamp)
-
-
-def an_ssh_login(serial=10, pid=500, ses=3):
-    sshd = 'exe="/usr/sbin/sshd" hostname=192.0.2.7 addr=192.0.2.7 terminal=ssh res=success'
-    unset = 4294967295
-    return [
-        user(
-            "USER_ACCT",
-            serial,
-            pid,
-            f'op=PAM:accounting acct="alice" {sshd}',
-            auid=unset,
-            ses=unset,
-        ),
-        line(
-            "LOGIN",
-            serial + 1,
-            f"pid={pid} uid=0 old-auid={unset} auid=1001 tty=(none) old-ses={unset} ses={ses} res=1",
-        ),
-        user("USER_START", serial + 2, pid, f'op=PAM:session_open acct="alice" {sshd}', ses=ses),
-        user(
-            "USER_LOGIN",
-            serial + 3,
-            pid,
-            'op=login id=1001 exe="/usr/sbin/sshd" hostname=? addr=192.0.2.7 terminal=/dev/pts/1 res=success',
-            ses=ses,
-        ),
-    ]
 
 
 def test_who_added_the_account_over_ssh_is_told(tmp_path):
@@ -215,10 +191,10 @@ def test_a_pid_that_executes_again_later_is_another_process(tmp_path):
 
 
 def test_events_bear_their_own_time_and_names_only_what_the_log_says(tmp_path):
-    imported = import_lines(tmp_path, *executed(5, "id", pid=3, uid=0, exe="/usr/bin/id"))
+    imported = import_lines(tmp_path, *executed(5, "id", pid=3, uid=1, exe="/usr/bin/id"))
     ((_, image, event),) = imported.told("exec")
     assert clock.from_timestamp(event.event_time) == 1_783_414_661_335_000_000
-    assert (image.user_id, image.user) == (0, "")  # this machine's root is another
+    assert (image.user_id, image.user) == (1, "")  # this machine's daemon is another
 
 
 def test_rotated_and_compressed_files_are_read_in_the_order_of_their_time(tmp_path):

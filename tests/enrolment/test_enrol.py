@@ -244,5 +244,7 @@ def test_a_token_comes_with_the_command_to_type_elsewhere(enrolment, listen):
         check=True,
     )
     name = "authority.example" if "example" in listen else socket.gethostname()
-    assert f"  python -m agent enrol https://{name}:9404 --token - " in done.stderr
+    assert (
+        f"  /opt/nightherd/bin/python -m agent enrol https://{name}:9404 --token - " in done.stderr
+    )
     assert "no other machine" not in done.stderr

@@ -174,7 +174,7 @@ def test_a_hash_is_looked_for_by_its_term_and_its_bytes():
 
 def test_addresses_are_looked_for_among_connects_only():
     asked = pb.EventFilter(remote_addresses=["192.0.2.1"])
-    assert [group.terms for group in term_groups(asked)] == [("k:connect",)]
+    assert [group.terms for group in term_groups(asked)] == [("a:192.0.2.1",)]
     never = pb.EventFilter(remote_addresses=["192.0.2.1"], kinds=["exec"])
     assert any(not group.terms for group in term_groups(never))
 

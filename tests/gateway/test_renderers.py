@@ -32,7 +32,7 @@ def part(number, count=3):
 
 async def served(parts):
     for one in parts:
-        yield one.SerializeToString()
+        yield one.SerializeToString(), len(one.batches)
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson", "ocsf"])

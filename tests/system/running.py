@@ -168,8 +168,12 @@ class Running:
 
     def events(self, **query) -> list[tuple[dict, dict | None]]:
         """Every stored event of this host with its image."""
+        return self.events_of(self.host_id(), **query)
+
+    def events_of(self, host: str, **query) -> list[tuple[dict, dict | None]]:
+        """Every stored event of a host with its image."""
         found = []
-        with self.open("nightherd/batches", host=self.host_id(), **query) as answer:
+        with self.open("nightherd/batches", host=host, **query) as answer:
             for line in answer:
                 batch = json.loads(line)
                 for event in batch["events"]:

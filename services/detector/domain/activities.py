@@ -6,7 +6,7 @@ from evidence.lineage import Above, Lineage
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
-from services.detector.domain import accounts
+from services.detector.domain import accounts, maintenance
 from services.detector.domain.activity_table import Entry, Place, Table, Type, gives_rights
 from services.detector.domain.actors import INTERACTIVE, actor_of, exec_id_at, outermost
 from services.detector.domain.drafts import Draft
@@ -101,7 +101,11 @@ class Activities:
                     places.setdefault(previous, gone)
         drafts = self._placed(places, event, image) if places else []
         for draft in drafts:
-            draft.rights.update(dict.fromkeys(path for path in draft.files if path in given))
+            runnable = [path for path in draft.files if path in given]
+            draft.rights.update(dict.fromkeys(runnable))
+            for path in runnable:
+                excused = maintenance.excuses_file(draft.type, path, image, rights=True)
+                draft.excused = draft.excused and excused
         return drafts
 
     def _placed(
@@ -119,6 +123,9 @@ class Activities:
             draft = self._draft(type_, event, image)
             if draft is not None:
                 (draft.also if also else draft.files)[path] = None
+                if type_ != _ACCOUNTS:
+                    excused = maintenance.excuses_file(type_, path, image)
+                    draft.excused = draft.excused and excused
                 drafts[draft.activity_id] = draft
         return list(drafts.values())
 
@@ -152,6 +159,11 @@ class Activities:
             draft = self.drafts[key] = Draft(type_, key, actor, event.event_time, person)
         if type_ == _ACCOUNTS:
             draft.accounts.update(_named(entry, image, above[:depth]))
+            commands = [each.command for each in above[:depth]]
+            excused = maintenance.excuses_account(event, image, commands)
+        else:
+            excused = maintenance.excuses(image)
+        draft.excused = draft.excused and excused
         return draft
 
     def _service(self, type_: Type, event: events.Event, image: events.Image | None) -> list[Draft]:

@@ -1,5 +1,6 @@
 """The table of activities: what it holds, and how it is read."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,15 +93,19 @@ class Table:
     """All entries, with look-ups that cost the same whatever the table's size."""
 
     def __init__(
-        self, entries: Sequence[Entry], noise: Globs, multi_call: frozenset[bytes]
+        self,
+        entries: Sequence[Entry],
+        noise: Globs,
+        multi_call: frozenset[bytes],
+        taken: re.Pattern[bytes],
     ) -> None:
-        """Use `entries` in their order."""
+        """Use `entries` in their order; see `parse` for the others."""
         self.entries = {entry.type: entry for entry in entries}
         self.multi_call = multi_call
         self.by_event = {kind: entry.type for entry in entries for kind in entry.events}
         self.rights_type = next((entry.type for entry in entries if entry.rights), None)
         """The type that a file with setuid or setgid makes."""
-        self._noise = noise
+        self._noise, self._taken = noise, taken
         self._absorbing = tuple(entry for entry in entries if entry.absorbs)
         self._programs: dict[bytes, list[tuple[Type, ProgramRule]]] = {}
         self._script_paths: list[tuple[Type, ProgramRule]] = []
@@ -126,7 +131,7 @@ class Table:
         for entry in self.entries.values():
             for rule in entry.files:
                 if operation in rule.operations and rule.globs.match(path):
-                    return None if self._noise.match(path) else Place(entry.type, also=False)
+                    return None if self.is_noise(path) else Place(entry.type, also=False)
             if entry.also.match(path):
                 return Place(entry.type, also=True)
         return None
@@ -135,9 +140,13 @@ class Table:
         """Return the type that connecting to the unix socket at `path` makes."""
         return next((type_ for globs, type_ in self._sockets if globs.match(path)), None)
 
+    def is_noise(self, path: bytes) -> bool:
+        """Whether a name is one that is made for a moment, and that nobody takes up meanwhile."""
+        return self._noise.match(path) and self._taken.fullmatch(path) is None
+
     def gave_rights(self, path: bytes) -> "Place | None":
         """Return what it means that the file of this name now runs with its owner's rights."""
-        if self.rights_type is None or self._noise.match(path):
+        if self.rights_type is None or self.is_noise(path):
             return None
         return Place(self.rights_type, also=False)
 
@@ -176,7 +185,8 @@ def parse(document: Mapping[str, Any]) -> Table:
     if len({entry.type for entry in entries}) != len(entries):
         raise ValueError("activities.yaml has a type twice")
     multi_call = frozenset(name.encode() for name in document["multi_call"])
-    return Table(entries, Globs(document["noise"]), multi_call)
+    taken = re.compile("|".join(f"(?:{each})" for each in document["taken"]).encode(), re.DOTALL)
+    return Table(entries, Globs(document["noise"]), multi_call, taken)
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:

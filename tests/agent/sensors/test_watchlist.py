@@ -1,8 +1,10 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sensors.folders import homes_of_this_host, look_into, of_this_host
+from agent.sensors.folders import homes_of_this_host, look_into, opened
 from agent.sensors.watchlist import Entry, WatchList, load
 
 DEFAULT = load()
@@ -64,8 +66,8 @@ def test_every_folder_above_a_watched_name_leads_to_it(pattern, below, name):
     path = (
         pattern.removesuffix(b"/**") + b"/" + b"/".join(below)
         if pattern.endswith(b"**")
-        else pattern
-    )
+        else pattern.replace(b"/**/", b"/" + b"/".join(below) + b"/")
+    ).replace(b"~", b"/home/a", 1)
     path = path.replace(b"*", name).replace(b"?", b"x")
     assert DEFAULT.entry_for(path) is not None
     parts = path.split(b"/")
@@ -85,15 +87,16 @@ def test_the_first_entry_that_matches_wins():
     both = WatchList([first, second])
     assert name_of(b"/a/x", both) == "first"
     assert name_of(b"/a/y", both) == "second"
-    assert name_of(b"/a", both) is None
+    assert name_of(b"/a", both) == "second"
+    assert name_of(b"/ab", both) is None
 
 
 def test_further_paths_replace_earlier_ones_and_mean_all_below():
     once = DEFAULT.with_paths([b"/srv/app/", b"relative"])
-    again = once.with_paths([b"/opt/*/bin"])
+    again = once.with_paths([b"/data/*/bin"])
     assert name_of(b"/srv/app", once) == name_of(b"/srv/app/a/b", once) == "further"
     assert name_of(b"/srv/app", again) is None
-    assert name_of(b"/opt/x/bin", again) == "further"
+    assert name_of(b"/data/x/bin", again) == "further"
     assert name_of(b"/etc/passwd", again) == "accounts"
 
 
@@ -117,15 +120,19 @@ def test_a_home_in_a_folder_of_homes_is_not_listed_again():
     assert DEFAULT.with_homes([b"/srv/new"]).homes == (*DEFAULT.homes, b"/srv/new")
 
 
-def test_links_on_the_way_are_followed_to_where_names_really_are(tmp_path):
-    real, link = tmp_path / "real", tmp_path / "link"
-    real.mkdir()
-    link.symlink_to(real)
-    listed = WatchList([Entry("x", (bytes(link / "*"),), urgent=True)])
-    assert name_of(bytes(real / "f"), of_this_host(listed)) == "x"
+def test_what_a_link_leads_to_is_called_by_the_name_of_the_link():
+    linked = DEFAULT.with_links({b"/srv/jobs": b"/etc/cron.d", b"/data/keys": b"/home/a/.ssh"})
+    assert name_of(b"/srv/jobs/x", linked) == "cron"
+    assert linked.listed(b"/srv/jobs/x") == b"/etc/cron.d/x"
+    assert name_of(b"/data/keys/authorized_keys", linked) == "ssh keys"
+    assert linked.listed(b"/etc/cron.d/x") == b"/etc/cron.d/x"
+    assert linked.leads_on(b"/srv")
+    assert linked.leads_on(b"/srv/jobs/deep")
+    assert not DEFAULT.leads_on(b"/srv/jobs/deep")
+    assert name_of(b"/srv/jobs2/x", linked) is None
 
 
-def test_a_folder_that_is_gone_has_nothing_in_it():
-    found = look_into(b"/nowhere/at/all", DEFAULT)
-    assert not found.files
-    assert not found.folders
+def test_a_folder_that_is_closed_has_nothing_in_it(tmp_path):
+    fd = opened(bytes(tmp_path))
+    os.close(fd)
+    assert [turn for turn in look_into(fd, bytes(tmp_path), DEFAULT) if turn] == []

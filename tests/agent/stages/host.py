@@ -101,7 +101,7 @@ class Host:
         self.identifier.begin_tick(0, self.now)
         process = self.identifier.processes.who(pid)
         assert process is not None
-        return self.identifier.images.refresh(process).image
+        return self.identifier.images.refresh(process, self.now).image
 
     def above(self, pid: int) -> list[bytes]:
         """The executables above it, nearest first, as a reader of its batch has them."""

@@ -1,0 +1,126 @@
+"""Four ways in which an account comes to be on a host, and who is said to have done it."""
+
+import secrets
+from dataclasses import dataclass
+
+from nightherd.event.v1 import event_pb2 as events
+from tests.lab.host import Host
+from tests.lab.watching import Told, Watched
+
+ADDRESS = "10.0.2.2"
+"""Where this machine's connections come from, as a guest sees it."""
+DAEMON = "/usr/local/sbin/lab-accounts"
+UNIT = "lab-accounts.service"
+
+# Reads names from a pipe and adds an account for each, without a word to anybody.
+PROGRAM = """#!/bin/sh
+[ -p "$1" ] || mkfifo -m 600 "$1"
+while :; do
+  while read -r name; do
+    useradd -M "$name" < /dev/null
+  done < "$1"
+done
+"""
+SERVICE = f"""[Service]
+ExecStart={DAEMON} /run/lab-by-unit
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def prepare(host: Host) -> None:
+    """Install the daemon and start it as a unit."""
+    host.put(DAEMON, PROGRAM, mode="0755")
+    host.put(f"/etc/systemd/system/{UNIT}", SERVICE)
+    host.run(f"systemctl daemon-reload && systemctl start {UNIT}")
+
+
+def a_name() -> str:
+    """Return a name that nobody has."""
+    return f"nh{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One account that was added, and everything the agent told about it."""
+
+    account: str
+    added: Told
+    """The change of the account."""
+    ran: Told | None
+    """The start of useradd; none where the level does not see every program."""
+    told: list[Told]
+
+    @property
+    def sessions(self) -> dict[int, events.SessionStart]:
+        """What is known of each session, by its number."""
+        known: dict[int, events.SessionStart] = {}
+        for _, event in self.told:
+            if event.HasField("session_start"):
+                start = event.session_start
+                known.setdefault(start.session_id, events.SessionStart()).MergeFrom(start)
+        return known
+
+
+def by_person(watched: Watched, *, terminal: bool) -> Leg:
+    """Let alice log in by ssh and add an account by sudo."""
+    account = a_name()
+    done = watched.host.login("alice", f"sudo useradd -M {account}", terminal=terminal)
+    assert done.returncode == 0, done
+    return _leg(watched, account)
+
+
+def by_unit(watched: Watched) -> Leg:
+    """Let a daemon of the system add an account."""
+    return _by_daemon(watched, "/run/lab-by-unit")
+
+
+def by_hand(watched: Watched) -> Leg:
+    """Let a daemon add an account that alice started in a session which is over."""
+    pipe = f"/run/{a_name()}"
+    # Like an init script: it leaves the terminal, and lives on after the session.
+    done = watched.host.login(
+        "alice", f"sudo setsid -f {DAEMON} {pipe} < /dev/null > /dev/null 2>&1", terminal=True
+    )
+    assert done.returncode == 0, done
+    watched.host.run(
+        f"until [ -p {pipe} ]; do sleep 0.2; done\n"
+        "while pgrep -f '^sshd: alice' > /dev/null; do sleep 0.5; done"
+    )
+    try:
+        return _by_daemon(watched, pipe)
+    finally:
+        watched.host.run(f"pkill -f 'lab-account[s] {pipe}' || :; rm -f {pipe}")
+
+
+def _by_daemon(watched: Watched, pipe: str) -> Leg:
+    account = a_name()
+    watched.host.run(
+        f"echo {account} > {pipe}; until id -u {account} > /dev/null 2>&1; do sleep 0.2; done"
+    )
+    return _leg(watched, account)
+
+
+def _leg(watched: Watched, account: str) -> Leg:
+    name = account.encode()
+
+    def added(told: list[Told]) -> Told | None:
+        for image, event in told:
+            change = event.account_change
+            if (change.name, change.subject) == (name, change.SUBJECT_USER):
+                return image, event
+        return None
+
+    def found() -> tuple[Told, list[Told]] | None:
+        told = watched.told()
+        change = added(told)
+        return (change, told) if change is not None else None
+
+    change, told = watched.until(found)
+    ran = [
+        (image, event)
+        for image, event in told
+        if event.HasField("exec") and name in image.arguments
+        and image.executable == b"/usr/sbin/useradd"
+    ]  # fmt: skip
+    return Leg(account, change, ran[0] if ran else None, told)
