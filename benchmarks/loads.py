@@ -41,11 +41,14 @@ class Loads:
         CannotRun: There is no C compiler, or it does not compile them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, built: bool = False) -> None:
+        """Compile them into `folder`; not when they are `built` there already."""
+        self._folder = folder
+        if built:
+            return
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             raise CannotRun("load generators are C: no cc and no gcc here (apt-get install gcc)")
-        self._folder = folder
         for source in SOURCES.glob("*.c"):
             flags = _FLAGS.get(source.stem, _STATIC)
             built = subprocess.run(
@@ -89,7 +92,7 @@ class Loads:
         return self._run(["remover", "remove", str(folder), str(count)])
 
     def calls(self, kind: str, seconds: float, block: int = 200) -> Ran:
-        """Repeat a system call: "getpid" or "open"."""
+        """Repeat a call: "getpid", "open", "connect" or "datagram"."""
         return self._run(["calls", kind, str(seconds), str(block), "/etc/hostname"])
 
     def _run(self, command: list[str], copies: int = 1) -> Ran:
