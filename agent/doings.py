@@ -79,7 +79,7 @@ class Doings:
 
     def tell_forks(self, process: Process, now: int) -> None:
         """Tell of the forks that lead to a process of which is told, and of their ends."""
-        for made, forked in forks.named(process, self._output.offset_ns):
+        for made, forked in forks.named(process):
             self._output.add(made, now)
             if forked.end is not None:
                 end, forked.end = forked.end, None
