@@ -33,6 +33,7 @@ from nightherd.event.v1 import event_pb2 as events
 
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
+MERGE_LOOK_NS = 100_000_000
 _PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
 
 
@@ -55,6 +56,8 @@ class Translator:
         """Whether audit records come: what they tell need not be concluded."""
         self._waiting: deque[FileRecord] = deque()
         self._own_pid = os.getpid()
+        self._merged_ns = 0
+        """Time of the change before which collections were looked through."""
 
     def advance(self, now: int) -> None:
         """Close what was collected for long enough."""
@@ -214,6 +217,11 @@ class Translator:
         entry = self.watch_list.entry_for(record.path)
         if entry is None and record.previous_path:
             entry = self.watch_list.entry_for(record.previous_path)
+        if record.boot_ns - self._merged_ns >= MERGE_LOOK_NS:
+            # However late they are read: what lies a second apart is not one event.
+            self._merged_ns = record.boot_ns
+            for due in self._files.due(record.boot_ns):
+                self._changed(due, now)
         made = self._files.add(
             record,
             ran,
