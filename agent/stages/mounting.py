@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from agent.lines import Ran
 from agent.sensors.records import MountRecord
 
 HOLD_NS: Final = 500_000_000
@@ -15,12 +16,16 @@ _MOST_HELD: Final = 1000
 _MOST_WATCHED: Final = 16
 
 
+Mount = tuple[MountRecord, Ran | None]
+"""A change, and who made it where that is known."""
+
+
 @dataclass(slots=True)
 class _Place:
     """What happened to one mount point."""
 
     since_ns: int
-    records: list[MountRecord]
+    records: list[Mount]
 
 
 class Mountings:
@@ -30,15 +35,15 @@ class Mountings:
         """Hold none."""
         self._places: dict[tuple[bytes, bool], _Place] = {}
 
-    def add(self, record: MountRecord, now: int) -> Iterator[MountRecord]:
-        """Hold one; yield those that must go, since there are so many."""
+    def add(self, record: MountRecord, ran: Ran | None, now: int) -> Iterator[Mount]:
+        """Hold one, that `ran` made if known; yield those that must go, as there are so many."""
         key = (record.target, record.operation == "unmounted")
         place = self._places.setdefault(key, _Place(now, []))
-        place.records.append(record)
+        place.records.append((record, ran))
         if len(self._places) > _MOST_HELD or len(place.records) > _MOST_HELD:
             yield from self.due(now + HOLD_NS)
 
-    def due(self, now: int) -> Iterator[MountRecord]:
+    def due(self, now: int) -> Iterator[Mount]:
         """Yield what was held for long enough."""
         for key, place in list(self._places.items()):
             if now - place.since_ns >= HOLD_NS:
@@ -46,9 +51,9 @@ class Mountings:
                 yield from _joined(place.records)
 
 
-def _joined(records: list[MountRecord]) -> Iterator[MountRecord]:
+def _joined(records: list[Mount]) -> Iterator[Mount]:
     """Yield the records of one place: those of nobody only when there are no others."""
-    known = [record for record in records if record.pid]
-    watched = tuple(dict.fromkeys(path for each in records for path in each.watched))
-    for record in known or records:
-        yield record._replace(watched=watched[:_MOST_WATCHED])
+    known = [each for each in records if each[0].pid]
+    watched = tuple(dict.fromkeys(path for each, _ in records for path in each.watched))
+    for record, ran in known or records:
+        yield record._replace(watched=watched[:_MOST_WATCHED]), ran

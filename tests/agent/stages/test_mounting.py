@@ -9,9 +9,9 @@ def mount(pid=0, operation="mounted", target=b"/etc/cron.d", watched=()):
 def held(*records):
     mountings = Mountings()
     for record in records:
-        assert list(mountings.add(record, 0)) == []
+        assert list(mountings.add(record, None, 0)) == []
     assert list(mountings.due(HOLD_NS - 1)) == []
-    told = list(mountings.due(HOLD_NS))
+    told = [each for each, _ in mountings.due(HOLD_NS)]
     assert list(mountings.due(HOLD_NS)) == []
     return told
 
@@ -35,6 +35,6 @@ def test_other_places_and_ends_of_mounts_are_others():
 
 def test_a_flood_of_mounts_is_not_held():
     mountings = Mountings()
-    told = [each for n in range(5000) for each in mountings.add(mount(target=b"/%d" % n), 0)]
+    told = [each for n in range(5000) for each in mountings.add(mount(target=b"/%d" % n), None, 0)]
     assert len(told) + len(list(mountings.due(HOLD_NS))) == 5000
     assert len(told) > 3000
