@@ -35,6 +35,7 @@ from nightherd.event.v1 import event_pb2 as events
 
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
+MERGE_LOOK_NS = 100_000_000
 
 
 class Translator:
@@ -59,6 +60,8 @@ class Translator:
         )
         self._waiting: deque[FileRecord] = deque()
         self._own_pid = os.getpid()
+        self._merged_ns = 0
+        """Time of the change before which collections were looked through."""
 
     def advance(self, now: int) -> None:
         """Close what was collected for long enough."""
@@ -240,6 +243,11 @@ class Translator:
         entry = self.watch_list.entry_for(record.path)
         if entry is None and record.previous_path:
             entry = self.watch_list.entry_for(record.previous_path)
+        if record.boot_ns - self._merged_ns >= MERGE_LOOK_NS:
+            # However late they are read: what lies a second apart is not one event.
+            self._merged_ns = record.boot_ns
+            for due in self._files.due(record.boot_ns):
+                self._changed(due, now)
         made = self._files.add(
             record,
             ran,
