@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent.sensors.records import Record, Sensor
+from tests.patience import patient
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = patient(60)
 
 
 @pytest.fixture
