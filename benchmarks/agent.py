@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from agent.memory import EASE_S
 from agent.pipeline import TICK_S
 from agent.stages.budget import TELL_NS
 from benchmarks import executions, files, peers, slowdown
@@ -24,6 +25,10 @@ from chassis import clock
 
 CHANGES_A_SECOND = 15_000
 REMOVED = 50_000
+DEPTH = 10_000
+"""Folders in one another."""
+EASINGS = 2
+"""How often the agent may give memory back before what is left counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,13 @@ def _executions(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> Non
             found.add("agent.rss_mb", memory["VmRSS"])
             found.add("agent.rss_peak_mb", memory["VmHWM"])
             found.add("agent.pss_mb", memory["Pss"])
+    _after_flood(agent, "execs", found)
+
+
+def _after_flood(agent: LiveAgent, what: str, found: Found) -> None:
+    """Measure what stays in memory of a flood, once there was time to give it back."""
+    time.sleep(EASINGS * EASE_S)
+    found.add(f"agent.rss_after_{what}_mb", memory_mb(agent.pid)["VmRSS"])
 
 
 def _sensing(folder: Path, loads: Loads, rate: float, seconds: float) -> float:
@@ -170,6 +182,8 @@ def _files(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> None:
         found.add(f"{name}.rate", removed.count / removed.seconds)
         found.add(f"{name}.unaccounted", removed.unaccounted)
         found.add(f"{name}.gaps", len(removed.gaps))
+    files.deepen(agent, DEPTH)
+    _after_flood(agent, "files", found)
 
 
 _TOLD: dict[str, tuple[str, float | None]] = {
@@ -181,6 +195,8 @@ _TOLD: dict[str, tuple[str, float | None]] = {
     "agent.exec_max.rate": ("exec/s", None),
     "agent.rss_mb": ("MB", 80),
     "agent.rss_peak_mb": ("MB", None),
+    "agent.rss_after_execs_mb": ("MB", 80),
+    "agent.rss_after_files_mb": ("MB", 80),
     "agent.pss_mb": ("MB", None),
     "agent.files_15000.unattributed": ("changes", 0),
     "agent.files_15000.misattributed": ("changes", 0),
