@@ -123,7 +123,7 @@ class Translator:
         closed: list[str] = []
         exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
-            self._sessions.go_on_until(record.boot_ns)
+            self._sessions.go_on_until(record)
             if not isinstance(record, ProcessRecord):
                 self.doings.handle(record, now)
             elif record.kind == "fork":
