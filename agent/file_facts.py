@@ -42,8 +42,7 @@ class FileFacts:
         for read in records.reads:
             self._read(read)
         for mount in records.mounts:
-            for each in list(self._mountings.add(mount, now)):
-                self._mounted(each, now)
+            self.mounted(self._made(mount), now)
         for exec_id in closed:
             for made in self._reads.ended(exec_id, self._output.offset_ns):
                 self._output.add(made, now)
@@ -52,15 +51,20 @@ class FileFacts:
         """Tell what was collected for long enough."""
         for made in self._reads.due(now, self._output.offset_ns):
             self._output.add(made, now)
-        for mount in list(self._mountings.due(now)):
-            self._mounted(mount, now)
+        for made in self._mountings.due(now):
+            self._output.add(made, now)
 
     def finish(self, now: int) -> None:
         """Tell everything."""
         for made in self._reads.all(self._output.offset_ns):
             self._output.add(made, now)
-        for mount in list(self._mountings.due(now + (1 << 62))):
-            self._mounted(mount, now)
+        for made in self._mountings.due(now + (1 << 62)):
+            self._output.add(made, now)
+
+    def mounted(self, made: Made, now: int) -> None:
+        """Take in an event of a mount: another source may know more of the same."""
+        for each in self._mountings.add(made, now):
+            self._output.add(each, now)
 
     def _read(self, record: ReadRecord) -> None:
         process = self._identifier.processes.who(record.pid)
@@ -80,7 +84,7 @@ class FileFacts:
             tuple(each.image.exec_id for each in several) if len(several) > 1 else (),
         )
 
-    def _mounted(self, record: MountRecord, now: int) -> None:
+    def _made(self, record: MountRecord) -> Made:
         process = self._identifier.processes.who(record.pid) if record.pid else None
         sure = events.ATTRIBUTION_EXACT if record.exact else events.ATTRIBUTION_INFERRED
         event = events.Event(
@@ -98,4 +102,4 @@ class FileFacts:
         ran = None
         if process is not None:
             ran = self._identifier.images.refresh(process, record.boot_ns)
-        self._output.add(Made(ran, event, urgent=bool(record.watched)), now)
+        return Made(ran, event, urgent=bool(record.watched))

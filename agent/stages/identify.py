@@ -8,10 +8,10 @@ from bisect import bisect_left
 from collections import deque
 from functools import partial
 
-from agent.genuine import Genuine
+from agent.genuine import Genuine, Running
 from agent.lines import Line, Ran, below
 from agent.names import Names
-from agent.processes import TICK_NS, Process, Processes
+from agent.processes import MOST_UNTOLD, TICK_NS, Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages import maintenance, services
 from agent.stages.images import Images
@@ -96,8 +96,9 @@ class Identifier:
             # Its fork was not seen (lost, or before the agent).
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
-        # Of a mere fork nobody asked about, only its id may matter, unless it changed files.
-        wanted = process.executed or record.pid in self.changers
+        # Of a mere fork nobody was told of, only its id may matter, unless it changed files.
+        acted = process.executed or process.fork_told
+        wanted = acted or record.pid in self.changers
         before = process.ran if wanted or (process.above is None and not unseen) else None
         if before is not None and wanted and not process.executed:
             process.history = [(process.start_ns, before)]
@@ -108,14 +109,14 @@ class Identifier:
         self._placement.note_place(process, record, came_from)
         if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
-        if before is not None and before.image.executable and process.executed:
+        if before is not None and before.image.executable and acted:
             process.above = _below(process)
         process.below = None
         script = script_of(
             record.executable, record.arguments, record.requested_path, record.working_directory
         )
         process.program = script or record.executable
-        self._note_maintenance(process, record)
+        self._note_maintenance(process, record, script)
         self._placement.name_service(process, rooted=self._placement.heads_itself(process))
         self._placement.note_origin(process, record, came_from)
         ran = process.known_ran = self.images.of_exec(
@@ -172,6 +173,9 @@ class Identifier:
             process.terminal_is_service = parent.terminal_is_service
             process.born = parent.born
             process.put_there = parent.put_there
+            process.users = parent.users
+            if not (parent.executed or parent.fork_told):
+                process.untold = (*parent.untold, parent)[-MOST_UNTOLD:]
             if parent.executable:
                 process.above = _below(parent)
         above = parent.image if parent is not None else None
@@ -190,14 +194,26 @@ class Identifier:
 
     # -- maintenance -----------------------------------------------------------------------------
 
-    def _note_maintenance(self, process: Process, record: ProcessRecord) -> None:
-        if process.maintenance or record.effective_user_id != 0:
+    def _note_maintenance(self, process: Process, record: ProcessRecord, script: bytes) -> None:
+        named = maintenance.has_name(process.program)
+        if process.maintenance:
+            if named:
+                process.maintenance = not maintenance.has_hooks(record.arguments)
+            elif maintenance.is_personal(record.executable, record.arguments, script):
+                process.maintenance = False
             return
-        if maintenance.has_name(process.program):
-            in_container = bool(services.place_of(process.cgroup).container_id)
-            process.maintenance = not in_container and maintenance.is_genuine(
-                process.program, self.images.owners
-            )
+        if not named or record.effective_user_id != 0:
+            return
+        process.maintenance = not (
+            services.place_of(process.cgroup).container_id
+            or maintenance.has_hooks(record.arguments)
+            or maintenance.is_elsewhere(record.pid, record.mount_namespace)
+        ) and maintenance.is_genuine(
+            process.program,
+            Running(record.pid, record.device, 0 if script else record.inode),
+            self.images.owners,
+            self.genuine,
+        )
 
     def _orphaned(self, child: Process, parent: Process) -> None:
         """A parent ended."""
@@ -221,7 +237,7 @@ class Identifier:
                 record.executable, record.arguments, record.requested_path, record.working_directory
             )
             process.program = script or record.executable
-            self._note_maintenance(process, record)
+            self._note_maintenance(process, record, script)
         else:
             script = b""
             # PID 1 of a container or a small VM may hide its file; its first argument names it.
