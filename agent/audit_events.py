@@ -5,8 +5,11 @@ What a record says follows from it alone (`fact_of`); who did it is looked up (`
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from agent.failed_execs import told_failure
 from agent.lines import Ran
 from agent.processes import Process
+from agent.sensors.audit_processes import EXEC_FAILED
+from agent.sensors.exec_failures import Failure
 from agent.sensors.records import UNSET_ID, AuditRecord
 from agent.stages.fold import Made
 from agent.stages.identify import Identifier
@@ -255,6 +258,18 @@ def _bpf(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> N
         )
 
 
+def _not_executed(event: events.Event, fields: Fields, _: events.Image, __: Targets) -> None:
+    failure = Failure(
+        None,
+        fields["path"],
+        _text(fields, "error"),
+        0,
+        int(fields["last"]),
+        count=int(fields["count"]),
+    )
+    event.CopyFrom(told_failure(failure))
+
+
 _Fact = Callable[[events.Event, Fields, events.Image, Targets], None]
 _FACTS: Mapping[str, _Fact] = {
     "USER_CMD": _sudo,
@@ -265,6 +280,7 @@ _FACTS: Mapping[str, _Fact] = {
     "SOFTWARE_UPDATE": _package,
     "KERN_MODULE": _module,
     "BPF": _bpf,
+    EXEC_FAILED: _not_executed,
 }
 TOLD = frozenset(_FACTS) | _REFUSED | _ADDRESS
 """Types of records that may be an event, or tell something about a session."""

@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from agent.exec_failures import ExecFailures, error_of
+from agent.failed_execs import told_failure
+from agent.lines import Ran
 from agent.logged_names import LoggedNames
 from agent.logged_processes import LoggedProcesses
 from agent.sensors.audit_assembly import KernelEvent
@@ -17,6 +18,7 @@ from agent.sensors.audit_calls import (
 from agent.sensors.audit_files import files_of
 from agent.sensors.audit_numbers import EXECS, FORKS, SOCKETS
 from agent.sensors.audit_sockets import Sockets, connection_of
+from agent.sensors.exec_failures import ExecFailures, Failure, error_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
 from chassis import clock
@@ -42,7 +44,7 @@ class LoggedCalls:
         self._identifier, self._processes, self._names = identifier, processes, names
         self._sockets = Sockets()
         self._files = FileChanges()
-        self._failures = ExecFailures()
+        self._failures = ExecFailures[Ran]()
 
     def told(self, event: KernelEvent, made: list[Made]) -> bool:
         """Add what an event's system call did to `made`; whether it did something."""
@@ -66,11 +68,11 @@ class LoggedCalls:
 
     def due(self, wall_ns: int) -> list[Made]:
         """Return what was collected for a second."""
-        return [*self._files.due(wall_ns), *self._failures.due(wall_ns)]
+        return [*self._files.due(wall_ns), *_failed(self._failures.due(wall_ns))]
 
     def all(self) -> list[Made]:
         """Return what was collected."""
-        return [*self._files.all(), *self._failures.all()]
+        return [*self._files.all(), *_failed(self._failures.all())]
 
     def _is_told(self, text: bytes, call: Call, event: KernelEvent, made: list[Made]) -> bool:
         self._names.learn(text)
@@ -88,6 +90,7 @@ class LoggedCalls:
     def _executed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
         before = self._identifier.processes.get(call.pid)
         ran = before.known_ran if before is not None else None
+        forked = before is not None and not before.executed
         executed = self._processes.executed(event, call)
         if executed is None:
             return False
@@ -96,7 +99,7 @@ class LoggedCalls:
             if len(self._files):
                 made += self._files.ended(ran.image.exec_id)
             if len(self._failures):
-                made += self._failures.executed(ran.image.exec_id, program.requested_path)
+                self._failures.executed(_who(forked, ran), program.requested_path)
         told = _event(event.wall_ns)
         told.exec.requested_path = program.requested_path
         made.append(Made(process.ran, told, kind="exec"))
@@ -105,14 +108,17 @@ class LoggedCalls:
     def _not_executed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
         arguments, cut = arguments_of(event) if _EXECVE in event.kinds else ((), False)
         process = self._processes.caller(call, event.wall_ns)
-        made += self._failures.add(
-            self._identifier.images.refresh(process, event.wall_ns),
+        ran = self._identifier.images.refresh(process, event.wall_ns)
+        failure = Failure(
+            ran,
             requested_path_of(event),
             error_of(call.result),
             event.wall_ns,
-            arguments=arguments,
-            cut=cut,
+            event.wall_ns,
+            arguments,
+            cut,
         )
+        made += _failed(self._failures.add(_who(not process.executed, ran), failure))
         return True
 
     def _forked(self, call: Call, wall_ns: int) -> bool:
@@ -146,6 +152,15 @@ class LoggedCalls:
             if full is not None:
                 made.append(full)
         return True
+
+
+def _who(forked: bool, ran: Ran) -> str:  # noqa: FBT001  (one meaning)
+    """Return whose request it is: children that only forked request on behalf of their parent."""
+    return (ran.image.parent_exec_id if forked else "") or ran.image.exec_id
+
+
+def _failed(failures: list[Failure[Ran]]) -> list[Made]:
+    return [Made(each.who, told_failure(each), kind="exec_failure") for each in failures]
 
 
 def _event(wall_ns: int) -> events.Event:

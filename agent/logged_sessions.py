@@ -49,6 +49,14 @@ class LoggedSessions:
         if before is not None:
             sessions[session_id] = before
 
+    def orphaned(self, login_user_id: int, session_id: int, wall_ns: int) -> None:
+        """Note a session that is met by a process which was left to PID 1: that opened none."""
+        sessions = self._identifier.book.sessions
+        if UNSET_ID not in (session_id, login_user_id) and session_id not in sessions:
+            sessions[session_id] = Session(
+                session_id, login_user_id, b"", UNKNOWN, 0, wall_ns, preexisting=True
+            )
+
     def begins(self, process: Process, fields: Fields, wall_ns: int, *, login: bool) -> None:
         """Let `process` be in the session that a record names, begun by it if it is new.
 
@@ -76,6 +84,7 @@ class LoggedSessions:
             and process.session is known
             and (known.terminal or not terminal)
             and process.image.session_id == session_id
+            and process.image.login_user == self._names[login_user_id]
         ):
             return
         record = record_of(

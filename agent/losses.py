@@ -11,6 +11,8 @@ def told_loss(record: LossRecord, output: Output) -> None:
     """Tell that a sensor missed something, and count it."""
     counted = record.lost is not None
     cause = _Gap.CAUSE_KERNEL_DROP if counted else _Gap.CAUSE_OVERFLOW
+    if record.blind:
+        cause = _Gap.CAUSE_SENSOR_BLIND
     output.lost(record.lost or 0, record.source)
     output.tell(
         output.gap(

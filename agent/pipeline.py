@@ -143,6 +143,7 @@ class Pipeline:
         if step_ns:
             self.tell(events.Event(time_change=events.TimeChange(step_ns=step_ns)))
         self.identifier.grain_ns = GRAIN_NS if self.sensors.level == "audit" else 0
+        self._translator.doings.know(self.sensors.tells())
         self._translator.audited = any(each.name == "audit" for each in self.sensors.sensors)
         self._translator.handle(self._drain(now), now)
         self._translator.advance(now)

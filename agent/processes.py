@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from agent.lines import Line, Ran
+from agent.sensors.records import ProcessRecord
 from agent.stages.sessions import Session
 from nightherd.event.v1 import event_pb2 as events
 
@@ -15,6 +16,8 @@ REMEMBERED_NS = 10_000_000_000
 MOST_REMEMBERED = 64
 TICK_NS = 10_000_000
 """One clock tick (USER_HZ = 100): the unit of start times in /proc/PID/stat."""
+MOST_UNTOLD = 16
+"""Forks in a row that nobody was told of and that can still be told."""
 MOST_ENDED = 256
 """Kept beyond a tick; within one all are: `forget` comes at its end."""
 
@@ -61,8 +64,18 @@ class Process:
     """Whether its service, or its container, begins with it."""
     born: events.BornFrom | None = None
     """Where it, or who it inherits from, came from when it left."""
+    put_there: bool = False
+    """Whether a person's session had a manager start it: at, cron, systemd-run."""
     predecessor: "Process | None" = None
     """Who had this pid before, while that one can still be named."""
+    users: tuple[int, int, int] | None = None
+    """Real, effective and saved user id as they were seen last; None: not seen yet."""
+    fork_told: bool = False
+    """Whether it was told of although it did not execute a program."""
+    untold: tuple["Process", ...] = ()
+    """Forks between it and the nearest image that was told of, the nearest to it last."""
+    end: ProcessRecord | None = None
+    """How it ended, when nobody was told of it."""
 
     @property
     def ran(self) -> Ran:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from agent.sensors.records import (
     AuditRecord,
     FileRecord,
+    KernelRecord,
     LossRecord,
     MountRecord,
     ProcessRecord,
@@ -20,7 +21,8 @@ class SortedRecords:
     def __init__(self, records: Iterable[Record]) -> None:
         """Sort `records`; each list keeps their order."""
         self.before: list[ProcessRecord] = []
-        self.processes: list[ProcessRecord] = []
+        self.processes: list[ProcessRecord | KernelRecord | SocketRecord] = []
+        """With what the kernel saw them do meanwhile, in the order in which it happened."""
         self.files: list[FileRecord] = []
         self.reads: list[ReadRecord] = []
         self.mounts: list[MountRecord] = []
@@ -36,8 +38,10 @@ class SortedRecords:
                 self.reads.append(record)
             elif isinstance(record, MountRecord):
                 self.mounts.append(record)
+            elif isinstance(record, KernelRecord):
+                self.processes.append(record)
             elif isinstance(record, SocketRecord):
-                self.sockets.append(record)
+                (self.processes if record.exact else self.sockets).append(record)
             elif isinstance(record, AuditRecord):
                 self.audit.append(record)
             else:

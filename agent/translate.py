@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from agent import audit_events
 from agent.accounts import Accounts
+from agent.doings import Doings
 from agent.file_facts import FileFacts
 from agent.inferences import Inferences
 from agent.lines import Ran
@@ -13,33 +14,28 @@ from agent.losses import told_loss
 from agent.names import UserNames
 from agent.output import Output
 from agent.packages import Packages
-from agent.processes import Process
 from agent.sensors.records import (
     UNKNOWN_STATUS,
     AuditRecord,
     FileRecord,
+    KernelRecord,
     ProcessRecord,
     Record,
     SocketRecord,
 )
 from agent.sensors.watchlist import WatchList
+from agent.session_news import SessionNews
 from agent.sorted_records import SortedRecords
 from agent.stages import guess
-from agent.stages.environ import ssh_client_of
 from agent.stages.fold import FileChanges, Made
 from agent.stages.identify import Identifier
-from agent.stages.session_events import told_login_change, told_session
-from agent.stages.sessions import PERSON, Session
 from agent.stages.urgency import is_urgent
 from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
-MOST_ADDRESS_LOOKS = 3
-SESSION_FIRST_NS = 4_000_000
-"""Of records that bear the same time, as coarse as audit's are, a session's are the earlier."""
-_PROTOCOLS = {"tcp": events.PROTOCOL_TCP, "udp": events.PROTOCOL_UDP}
+MERGE_LOOK_NS = 100_000_000
 
 
 class Translator:
@@ -49,7 +45,8 @@ class Translator:
         self, identifier: Identifier, names: UserNames, watch_list: WatchList, output: Output
     ) -> None:
         """Add events to `output`."""
-        self._identifier, self._names, self._output = identifier, names, output
+        self._identifier, self._output = identifier, output
+        self._sessions = SessionNews(identifier, names, output)
         self.watch_list = watch_list
         self._files = FileChanges()
         self._accounts = Accounts()
@@ -58,12 +55,18 @@ class Translator:
         self._facts = FileFacts(identifier, output)
         self.audited = False
         """Whether audit records come: what they tell need not be concluded."""
+        self.doings = Doings(
+            identifier, output, self._seen_to_change, self._exited, self._facts.mounted
+        )
         self._waiting: deque[FileRecord] = deque()
         self._own_pid = os.getpid()
+        self._merged_ns = 0
+        """Time of the change before which collections were looked through."""
 
     def advance(self, now: int) -> None:
         """Close what was collected for long enough."""
         self._facts.advance(now)
+        self.doings.advance(now)
         while self._waiting and self._waiting[0].boot_ns <= now - guess.WAIT_NS:
             self._guessed(self._waiting.popleft(), now)
         for made in self._files.due(now):
@@ -80,6 +83,7 @@ class Translator:
             self._changed(made, now)
         for made in self._packages.all():
             self._output.add(made, now)
+        self.doings.finish(now)
 
     def handle(self, records: Iterable[Record], now: int) -> None:
         """Turn the records of one tick into events: who comes before what they did."""
@@ -88,12 +92,11 @@ class Translator:
             self._identifier.snapshot(sorted_records.before)
         changers = frozenset(each.pid for each in sorted_records.files)
         self._identifier.changers = changers | {each.pid for each in sorted_records.reads}
-        closed, exits = self._processes(
-            sorted_records.processes,
-            _of_sessions(sorted_records.audit, self._output.offset_ns),
-            now,
-        )
-        self._tell_sessions(now)
+        for file in sorted_records.files:
+            self._identifier.requests.claims(file.pid, file.path)
+        self._sessions.hear(sorted_records.audit)
+        closed, exits = self._processes(sorted_records.processes, now)
+        self._sessions.tell(now)
         for file in sorted_records.files:
             self._file(file, now)
         self._facts.handle(sorted_records, closed, now)
@@ -101,18 +104,18 @@ class Translator:
             for made in [each for exec_id in closed for each in self._files.ended(exec_id)]:
                 self._changed(made, now)
         for socket in sorted_records.sockets:
-            self._socket(socket, now)
+            self.doings.handle(socket, now)
         for ended, ran in exits:
             self._exited(ended, ran, now)
         self._audit(sorted_records.audit, now)
         for loss in sorted_records.losses:
             told_loss(loss, self._output)
-        self._tell_sessions(now)
+        self._sessions.tell(now)
 
     def _processes(
-        self, records: list[ProcessRecord], sessions: deque[tuple[int, AuditRecord]], now: int
+        self, records: list[ProcessRecord | KernelRecord | SocketRecord], now: int
     ) -> tuple[list[str], list[tuple[ProcessRecord, Ran]]]:
-        """Follow processes, and sessions as of each moment.
+        """Follow processes and what they do, and sessions as of each moment.
 
         Returns:
             images that are over, and ends to be told of.
@@ -120,33 +123,38 @@ class Translator:
         closed: list[str] = []
         exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
-            while sessions and sessions[0][0] <= record.boot_ns + SESSION_FIRST_NS:
-                self._of_session(*sessions.popleft())
-            if record.kind == "fork":
+            self._sessions.go_on_until(record.boot_ns)
+            if not isinstance(record, ProcessRecord):
+                self.doings.handle(record, now)
+            elif record.kind == "fork":
+                self.doings.forked(record, now)
                 self._identifier.fork(record)
             elif record.kind == "exec":
                 self._executed(record, now, closed)
             else:
-                self._ended(record, closed, exits)
-        while sessions:
-            self._of_session(*sessions.popleft())
+                self._ended(record, closed, exits, now)
+        self._sessions.go_on()
         return closed, exits
-
-    def _of_session(self, boot_ns: int, record: AuditRecord) -> None:
-        audit_events.note_session(record, self._identifier, boot_ns)
 
     def _executed(self, record: ProcessRecord, now: int, closed: list[str]) -> None:
         known = self._identifier.processes.get(record.pid)
+        program = known.executable if known is not None else b""
         if known is not None and known.known_ran is not None:
             closed.append(known.known_ran.image.exec_id)
+        if known is not None and not known.executed and record.pid in self._identifier.changers:
+            # What it did before it executed may be one of the changes that come next.
+            self.doings.tell_forks(known, now)
         process = self._identifier.exec(record)
         if process.session is not None:
-            self._look_for_address(process, process.session, record.boot_ns)
+            self._sessions.look_for_address(process, process.session, record.boot_ns)
+        if process.untold:
+            self.doings.tell_forks(process, now)
         ran = process.ran
         event = self._event(record.boot_ns, exact=record.exact)
         event.exec.requested_path = record.requested_path
         urgent = is_urgent(ran.image.provenance, process.program)
         self._output.add(Made(ran, event, urgent, "exec"), now)
+        self.doings.executed(process, record, program, now)
         if not self.audited and (use := self._inferences.of_exec(process, event.event_time)):
             self._output.add(use, now)
 
@@ -155,36 +163,26 @@ class Translator:
         record: ProcessRecord,
         closed: list[str],
         exits: list[tuple[ProcessRecord, Ran]],
+        now: int,
     ) -> None:
         gone = self._identifier.exit(record)
-        if gone is not None and gone.known_ran is not None:
+        if gone is None:
+            return
+        told = self.doings.ended(gone, record, now)
+        if gone.known_ran is not None:
             closed.append(gone.known_ran.image.exec_id)
-            if gone.executed:
+            if told:
                 exits.append((record, gone.known_ran))
 
-    def _look_for_address(self, process: Process, session: Session, boot_ns: int) -> None:
-        """Ask a session's first programs where it came from: sshd tells them."""
-        if (
-            session.kind != PERSON
-            or session.source_address
-            or session.address_looks >= MOST_ADDRESS_LOOKS
-        ):
-            return
-        session.address_looks += 1
-        if address := ssh_client_of(process.pid):
-            self._identifier.book.address_known(session.session_id, address, boot_ns)
-            self._identifier.images.refresh(process, boot_ns)
-
     def _exited(self, record: ProcessRecord, ran: Ran, now: int) -> None:
-        event = self._event(record.boot_ns, exact=record.exact)
-        status, told = record.exit_status, event.exit
+        event, status = self._event(record.boot_ns, exact=record.exact), record.exit_status
         if status == UNKNOWN_STATUS:
-            told.SetInParent()
+            event.exit.SetInParent()
         elif status & 0x7F:
-            told.signal = status & 0x7F
+            event.exit.signal = status & 0x7F
         else:
-            told.code = status >> 8 & 0xFF
-        told.lifetime_ms = (record.boot_ns - record.start_ns) // 1_000_000
+            event.exit.code = status >> 8 & 0xFF
+        event.exit.lifetime_ms = (record.boot_ns - record.start_ns) // 1_000_000
         self._output.add(Made(ran, event, urgent=False, kind="exit"), now)
         for made in self._inferences.of_exit(record, ran, event.event_time):
             self._output.add(made, now)
@@ -194,6 +192,8 @@ class Translator:
             if len(self._waiting) >= MOST_WAITING:
                 self._guessed(self._waiting.popleft(), now)  # early, rather than not at all
             self._waiting.append(record)
+            return
+        if self.doings.is_told(record):
             return
         process = self._identifier.processes.who(record.pid)
         if process is None:
@@ -208,11 +208,16 @@ class Translator:
         sure = record.exact and len(several) == 1
         self._collect(
             record,
-            identifier.images.refresh(process, min(since, record.boot_ns), several[0]),
+            self.doings.named(process, now, min(since, record.boot_ns), several[0]),
             events.ATTRIBUTION_EXACT if sure else events.ATTRIBUTION_INFERRED,
             tuple(each.image.exec_id for each in several) if len(several) > 1 else (),
             now,
         )
+
+    def _seen_to_change(self, record: FileRecord, ran: Ran | None, now: int) -> None:
+        """Collect a change of which the kernel told who made it, while it was made."""
+        exact = events.ATTRIBUTION_EXACT if ran is not None else events.ATTRIBUTION_UNKNOWN
+        self._collect(record, ran, exact, (), now)
 
     def _guessed(self, record: FileRecord, now: int) -> None:
         """Collect a change whose source does not say who made it."""
@@ -233,16 +238,23 @@ class Translator:
         candidates: tuple[str, ...],
         now: int,
     ) -> None:
+        if ran is not None:
+            self._identifier.requests.wrote(record.path, ran.image)
         entry = self.watch_list.entry_for(record.path)
         if entry is None and record.previous_path:
             entry = self.watch_list.entry_for(record.previous_path)
+        if record.boot_ns - self._merged_ns >= MERGE_LOOK_NS:
+            # However late they are read: what lies a second apart is not one event.
+            self._merged_ns = record.boot_ns
+            for due in self._files.due(record.boot_ns):
+                self._changed(due, now)
         made = self._files.add(
             record,
             ran,
             record.boot_ns + self._output.offset_ns,
             attribution=attribution,
             candidates=candidates,
-            urgent=entry is not None and entry.urgent,
+            urgent=record.gives_rights or (entry is not None and entry.urgent),
             entry=entry.name if entry is not None else "",
         )
         if made is not None:
@@ -264,44 +276,16 @@ class Translator:
                 )
                 self._output.add(Made(made.ran, event, urgent=True), now)
 
-    def _socket(self, record: SocketRecord, now: int) -> None:
-        if record.pid == self._own_pid:  # shipping must not cause what it ships
-            return
-        process = self._identifier.processes.who(record.pid)
-        event = self._event(record.boot_ns, exact=record.exact)
-        if process is None:
-            event.attribution = events.ATTRIBUTION_UNKNOWN
-        protocol = _PROTOCOLS.get(record.protocol, events.PROTOCOL_UNSPECIFIED)
-        if record.kind == "connect":
-            event.connect.protocol = protocol
-            event.connect.local_address = record.local_address
-            event.connect.local_port = record.local_port
-            event.connect.remote_address = record.remote_address
-            event.connect.remote_port = record.remote_port
-        else:
-            event.listen.protocol = protocol
-            event.listen.local_address = record.local_address
-            event.listen.local_port = record.local_port
-        ran = None
-        if process is not None:
-            ran = self._identifier.images.refresh(process, record.boot_ns)
-        self._output.add(Made(ran, event), now)
-
     def _audit(self, records: list[AuditRecord], now: int) -> None:
         targets = audit_events.targets_of(records)
         for record in records:
             if record.kind == "BPF" and record.fields.get("pid") == b"%d" % self._own_pid:
                 continue  # our own programs are no news
+            if self.doings.replaces(record.kind) and record.fields.get("op") != b"UNLOAD":
+                continue
             self._inferences.noted(record)
             for made in audit_events.events_of(record, self._identifier, now, targets):
                 self._output.add(made, now)
-
-    def _tell_sessions(self, now: int) -> None:
-        for news in self._identifier.book.news(now):
-            self._output.add(told_session(news, self._names, self._output.offset_ns), now)
-        for change in self._identifier.book.take_login_changes():
-            ran = self._identifier.images.refresh(change.process, change.boot_ns)
-            self._output.add(told_login_change(change, ran, self._output.offset_ns), now)
 
     def _event(self, boot_ns: int, *, exact: bool) -> events.Event:
         event = events.Event()
@@ -309,11 +293,3 @@ class Translator:
         time = event.event_time
         time.seconds, time.nanos = divmod(boot_ns + self._output.offset_ns, clock.NS)
         return event
-
-
-def _of_sessions(records: Iterable[AuditRecord], offset_ns: int) -> deque[tuple[int, AuditRecord]]:
-    """Return the records that tell of sessions, by when they were made (boot clock)."""
-    kinds = audit_events.SESSIONS
-    found = [(each.wall_ns - offset_ns, each) for each in records if each.kind in kinds]
-    found.sort(key=lambda each: each[0])
-    return deque(found)

@@ -140,7 +140,8 @@ def _file(path: bytes) -> tuple[Behaviour, ...]:
 
 
 def _port(protocol: int, port: int) -> str:
-    return f"{_PROTOCOLS.get(protocol, 'unknown')}/{port}"
+    name = _PROTOCOLS.get(protocol)  # an audit log mostly does not say it
+    return f"{name}/{port}" if name is not None else f"port {port}"
 
 
 @lru_cache(CACHED_PATHS)

@@ -7,13 +7,14 @@ from chassis.text import show
 from nightherd.event.v1 import event_pb2 as events
 
 Pieces = dict[str, str]
+_PROTOCOLS: dict[int, str] = {events.PROTOCOL_TCP: "tcp ", events.PROTOCOL_UDP: "udp "}
 
 
 def endpoint(protocol: int, address: str, port: int) -> str:
-    """Return "tcp 192.0.2.1:443"."""
-    name = "udp" if protocol == events.PROTOCOL_UDP else "tcp"
+    """Return "tcp 192.0.2.1:443"; "192.0.2.1:443" where the protocol is not known."""
+    name = _PROTOCOLS.get(protocol, "")
     host = f"[{show(address)}]" if ":" in address else show(address)
-    return f"{name} {host}:{port}"
+    return f"{name}{host}:{port}"
 
 
 def remote(said: events.Connect) -> str:

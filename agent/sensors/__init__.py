@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from agent.sensors import bpf_programs
 from agent.sensors.audit import AuditSensor
 from agent.sensors.audit_order import HeldFiles, Order, OrderedAudit
 from agent.sensors.bpf import BpfSensor
@@ -53,6 +54,15 @@ class OpenSensors:
                 f"{len(unwatched) - _UNWATCHED_TOLD} more folders or files are not watched."
             )
         return [*self.not_seen, *told]
+
+    def tells(self) -> frozenset[str]:
+        """Return what the kernel's checkpoints tell, so that other sources need not."""
+        return frozenset(
+            what
+            for sensor in self.sensors
+            if isinstance(sensor, BpfSensor)
+            for what in sensor.tells
+        )
 
     def watch(self, watch_list: WatchList) -> None:
         """Watch other names from now on."""
@@ -102,14 +112,16 @@ def open_sensors(
 def _full(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> None:
     try:
         opened.sensors.append(FanotifySensor(watch_list, own_pid=own_pid))
-        opened.sensors.append(BpfSensor())
+        programs = BpfSensor()
+        opened.sensors.append(programs)
     except SensorUnavailable as reason:
         opened.close()
         opened.sensors.clear()
         opened.not_seen.append(f"The full level does not work here: {reason}.")
         opened.said += reason.said
         return
-    opened.sensors += [SnapshotSensor(), UdpSensor()]
+    opened.not_seen += programs.not_seen
+    opened.sensors += [SnapshotSensor(), UdpSensor(told=lambda: programs.bound)]
 
 
 def _audit(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> None:
@@ -128,6 +140,7 @@ def _audit(opened: OpenSensors, watch_list: WatchList, own_pid: int | None) -> N
         "Who only forked and was gone at once is not known, as a parent or for what it changed.",
         "What processes execute that ran before audit was first switched on is not seen.",
         "Outgoing connections are not seen, and listening ports late: they are polled.",
+        *(f"{what} is not seen at the audit level." for what in bpf_programs.ONLY_FULL),
     ]
     opened.sensors += [SnapshotSensor(), ListenSensor()]
 

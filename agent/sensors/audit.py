@@ -123,7 +123,7 @@ class AuditSensor:
                 since_ns, self._vacant_since_ns = self._vacant_since_ns, None
                 if not kept_on:
                     detail = "no audit daemon ran, so nothing kept the audit system on"
-                    losses.append(LossRecord(self.name, now_ns, since_ns, None, detail))
+                    losses.append(LossRecord(self.name, now_ns, since_ns, None, detail, blind=True))
         return losses
 
     def _look_at_rules(self, status: Status, now_ns: int) -> list[Record]:
@@ -138,7 +138,7 @@ class AuditSensor:
         if not self._place.add_rules_again(status):
             return []
         detail = "somebody removed the rules by which executions are told; they are back"
-        return [LossRecord(self.name, now_ns, since_ns, None, detail)]
+        return [LossRecord(self.name, now_ns, since_ns, None, detail, blind=True)]
 
     def _loss(self, now_ns: int, lost: int | None, detail: str) -> LossRecord:
         return LossRecord(self.name, now_ns, self._well_ns, lost, detail)

@@ -11,13 +11,18 @@ from typing import Final
 
 from agent.sensors import proc_files
 from agent.sensors.audit_assembly import Assembler, KernelEvent
-from agent.sensors.audit_calls import exec_of
+from agent.sensors.audit_calls import call_of, exec_of, requested_path_of
+from agent.sensors.audit_numbers import EXECS
+from agent.sensors.exec_failures import ExecFailures, Failure, error_of
 from agent.sensors.records import UNKNOWN_STATUS, AuditRecord, ProcessRecord, Record
 
 _LOOK_EVERY_NS: Final = 1_000_000_000
 _TICK_NS: Final = 2 * proc_files.NS_PER_TICK
 """Records bear times as coarse as the kernel's tick."""
 _MOST_ABOVE: Final = 16
+EXEC_FAILED: Final = "execve failed"
+"""Type of a record of ours for an execution that failed; no record of the kernel is called so."""
+_FAILED, _WITHIN = b" success=no ", 80
 _OF_CALLS: Final = frozenset({"SYSCALL", "EXECVE", "CWD", "PATH", "EOE"})
 _OF_NO_USE: Final = frozenset({"PROCTITLE", "SOCKADDR", "UNKNOWN[1321]"})
 
@@ -33,6 +38,7 @@ class AuditedProcesses:
         for pid in _pids():
             self._look_at(pid)
         self._looked_ns = 0
+        self._failures = ExecFailures[tuple[int, bytes]]()
 
     def put_together(
         self, records: list[AuditRecord], now_wall_ns: int, wall_minus_boot_ns: int
@@ -51,7 +57,28 @@ class AuditedProcesses:
             executed = exec_of(event, wall_minus_boot_ns)
             if executed is not None:
                 found += self._executed(executed)
-        return found
+                if len(self._failures):
+                    self._failures.executed(executed.pid, executed.requested_path)
+            elif _FAILED in event.texts[0][:_WITHIN]:
+                found += self._not_executed(event)
+        return [*found, *map(_failed, self._failures.due(now_wall_ns))]
+
+    def _not_executed(self, event: KernelEvent) -> list[AuditRecord]:
+        """Count an execve that failed: rules of others may tell it, ours do not.
+
+        Whoever calls it in a loop would fill the kernel's backlog at little cost.
+        """
+        call = call_of(event)
+        if call is None or (call.architecture, call.number) not in EXECS:
+            return []
+        failure = Failure(
+            (call.pid, call.executable),
+            requested_path_of(event),
+            error_of(call.result),
+            event.wall_ns,
+            event.wall_ns,
+        )
+        return [_failed(each) for each in self._failures.add(call.pid, failure)]
 
     def _executed(self, record: ProcessRecord) -> list[ProcessRecord]:
         pid, before = record.pid, self._living.get(record.pid)
@@ -136,6 +163,19 @@ class AuditedProcesses:
             exact=False,
         )
         return record
+
+
+def _failed(failure: Failure[tuple[int, bytes]]) -> AuditRecord:
+    pid, executable = failure.who
+    fields = {
+        "pid": b"%d" % pid,
+        "exe": executable,
+        "path": failure.path,
+        "error": failure.error.encode(),
+        "count": b"%d" % failure.count,
+        "last": b"%d" % failure.last_ns,
+    }
+    return AuditRecord(EXEC_FAILED, failure.first_ns, 0, b"", fields)
 
 
 def _pids() -> set[int]:

@@ -1,19 +1,23 @@
-"""Processes and TCP connects and listens, from eBPF programs on tracepoints.
+"""Processes and what they do, from eBPF programs on tracepoints and checkpoints of the kernel.
 
 What the kernel says about a process at the very moment: nothing is read from /proc afterwards, so a
 process that lives 150 µs is as well known as one that lives for days. The programs are in
-agent/bpf/nightherd.bpf.c; the layout below is theirs.
+agent/bpf/; the layout below is theirs.
 """
 
+import os
+import struct
 import time
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
-from socket import AF_INET, AF_INET6, inet_ntop, ntohs
 from struct import Struct
 from typing import Final
 
+from agent.sensors import bpf_programs
+from agent.sensors.bpf_facts import VALUES, Fact, Facts, path_of
 from agent.sensors.libbpf import BpfObject
-from agent.sensors.records import LossRecord, ProcessRecord, Record, SocketRecord
+from agent.sensors.records import LossRecord, ProcessRecord, Record
 from agent.sensors.ring_buffer import RingBuffer
 
 OBJECT_FILE: Final = Path(__file__).parent.parent / "bpf" / "nightherd.bpf.o"
@@ -22,15 +26,13 @@ RING_BYTES: Final = 4 << 20
 measured, five at 1000 executions a second. It counts as the agent's memory.
 """
 
-_HEADER = Struct("=QQ8IiIII6H12s")
-_TCP = Struct("=HHHH16s16s")
+_HEADER = Struct("=QQ8Ii5I6H12s")
 _EXEC, _FORK, _EXIT = 1, 2, 3
-_TCP_LISTEN: Final = 10
-_EXECUTABLE_CUT, _DIRECTORY_CUT = 1, 2
+_EXECUTABLE_CUT, _DIRECTORY_CUT = 1 << 2, 1 << 3
 _MISSED_RUNS_EVERY_NS: Final = 1_000_000_000
-_MAPPED_IPV4: Final = bytes(10) + b"\xff\xff"
 
 _header = _HEADER.unpack_from
+_values = VALUES.unpack_from
 _make = ProcessRecord._make
 
 
@@ -44,46 +46,12 @@ def _terminal(name: bytes, known: dict[bytes, str]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _path(components: bytes, cut: int) -> bytes:
-    """Join components that come leaf first with a NUL after each."""
-    parts = components.split(b"\0")
-    parts[-1] = b"" if not cut else b"/..."
-    parts.reverse()
-    return b"/".join(parts) if len(parts) > 1 else b"/"
-
-
-@lru_cache(maxsize=4096)
 def _cgroup(components: bytes) -> str:
-    return _path(components, 0).decode("utf-8", "replace")
-
-
-def _address(raw: bytes, family: int) -> str:
-    if family == AF_INET:
-        return inet_ntop(AF_INET, raw[:4])
-    if raw[:12] == _MAPPED_IPV4:
-        return inet_ntop(AF_INET, raw[12:])
-    return inet_ntop(AF_INET6, raw)
-
-
-def _socket(data: bytes, boot_ns: int, pid: int) -> SocketRecord | None:
-    family, local_port, remote_port, state, local, remote = _TCP.unpack(data)
-    if family not in (AF_INET, AF_INET6):
-        return None
-    listens = state == _TCP_LISTEN
-    return SocketRecord(
-        kind="listen" if listens else "connect",
-        boot_ns=boot_ns,
-        pid=pid,
-        protocol="tcp",
-        local_address=_address(local, family),
-        local_port=local_port,
-        remote_address="" if listens else _address(remote, family),
-        remote_port=0 if listens else ntohs(remote_port),
-    )
+    return path_of(components, 0).decode("utf-8", "replace")
 
 
 class BpfSensor:
-    """Every exec, fork and exit; every TCP connect and listen; with who did it.
+    """Every exec, fork and exit; every TCP connect and listen; whatever else this kernel shows.
 
     Raises:
         SensorUnavailable: See BpfObject.
@@ -93,8 +61,20 @@ class BpfSensor:
 
     def __init__(self, *, ring_bytes: int = RING_BYTES) -> None:
         """Load and attach the programs."""
-        self._object = BpfObject(OBJECT_FILE.read_bytes(), {"records": ring_bytes})
+        self._object = BpfObject(
+            OBJECT_FILE.read_bytes(),
+            {"records": ring_bytes},
+            bpf_programs.NOT_SEEN,
+            bpf_programs.STAND_INS,
+        )
         try:
+            self._facts = Facts(self._object.refused.keys())
+            self._object.put(
+                self._object.map_fd("own_pid"), bytes(4), struct.pack("=I", os.getpid())
+            )
+            names = self._object.map_fd("unix_names")
+            for name in self._facts.unix_names():
+                self._object.put(names, name.ljust(bpf_programs.UNIX_NAME_BYTES, b"\0"), b"\1")
             self._ring = RingBuffer(self._object.map_fd("records"), ring_bytes)
         except BaseException:  # whatever it was: nothing stays attached
             self._object.close()
@@ -106,6 +86,26 @@ class BpfSensor:
         self._missed_read_ns = 0
         self._well_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._terminals: dict[bytes, str] = {}
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Programs that this kernel does not take, and its reason."""
+        return self._object.refused
+
+    @property
+    def not_seen(self) -> list[str]:
+        """What is not seen because of that, in sentences."""
+        return bpf_programs.sentences(self.refused)
+
+    @property
+    def tells(self) -> frozenset[str]:
+        """Facts of other sources that it tells with who did it: "modules", "programs", "users"."""
+        return bpf_programs.tells(self.refused)
+
+    @property
+    def bound(self) -> Collection[tuple[str, int]]:
+        """Addresses and ports of UDP sockets of which it told lately."""
+        return self._facts.bound
 
     def drain(self) -> list[Record]:
         """See Sensor."""
@@ -156,12 +156,14 @@ class BpfSensor:
                 total,
                 count,
                 flags,
+                saved,
+                thread,
                 requested_size,
                 arguments_size,
                 executable_size,
                 directory_size,
                 cgroup_size,
-                _,
+                traits,
                 tty,
             ) = _header(data, offset)
             terminal = known.get(tty)
@@ -169,6 +171,8 @@ class BpfSensor:
                 terminal = _terminal(tty, known)
             start = offset + header_size
             if type_ == _EXEC:
+                inode, device, namespace, _ = _values(data, start)
+                start += VALUES.size
                 end = start + requested_size
                 requested = data[start : end - 1] if requested_size else b""
                 start, end = end, end + arguments_size
@@ -176,9 +180,9 @@ class BpfSensor:
                 if not arguments[-1]:
                     arguments.pop()
                 start, end = end, end + executable_size
-                executable = _path(data[start:end], flags & _EXECUTABLE_CUT)
+                executable = path_of(data[start:end], flags & _EXECUTABLE_CUT)
                 start, end = end, end + directory_size
-                directory = _path(data[start:end], flags & _DIRECTORY_CUT)
+                directory = path_of(data[start:end], flags & _DIRECTORY_CUT)
                 cgroup = _cgroup(data[end : end + cgroup_size])
                 append(
                     _make(
@@ -202,6 +206,11 @@ class BpfSensor:
                             directory,
                             cgroup,
                             True,
+                            saved,
+                            device,
+                            inode,
+                            namespace,
+                            traits,
                         )
                     )
                 )
@@ -228,10 +237,33 @@ class BpfSensor:
                             b"",
                             "",
                             True,
+                            saved,
+                            0,
+                            0,
+                            0,
+                            0,
                         )
                     )
                 )
-            elif record := _socket(data[start : start + _TCP.size], boot_ns, pid):
+            elif record := self._facts.record(
+                Fact(
+                    type_,
+                    boot_ns,
+                    start_ns,
+                    pid,
+                    thread,
+                    flags,
+                    (
+                        requested_size,
+                        arguments_size,
+                        executable_size,
+                        directory_size,
+                        cgroup_size,
+                    ),
+                ),
+                data,
+                start,
+            ):
                 append(record)
 
     def close(self) -> None:

@@ -55,6 +55,31 @@ class ProcessRecord(NamedTuple):
     """cgroup path, "/" or "" when at the root or not known."""
     exact: bool
     """False when read from /proc after the fact."""
+    saved_user_id: int = UNSET_ID
+    """Saved uid; UNSET_ID: not known."""
+    device: int = 0
+    """For "exec": device of the executable, as the kernel numbers it; 0: not known."""
+    inode: int = 0
+    """For "exec": inode number of the executable; 0: not known."""
+    mount_namespace: int = 0
+    """For "exec": inode number of its mount namespace; 0: not known."""
+    traits: int = 0
+    """For "exec": bits 1 << Trait of what only the kernel can tell of it."""
+
+
+class KernelRecord(NamedTuple):
+    """A process did something that a checkpoint of the kernel saw. Comes among the records of
+    processes, in the order in which it happened.
+    """  # noqa: D205  (one sentence would not do)
+
+    kind: str
+    """Which checkpoint; says what numbers and texts mean: see bpf_facts.py."""
+    boot_ns: int
+    start_ns: int
+    """When the process was forked."""
+    pid: int
+    numbers: tuple[int, ...]
+    texts: tuple[bytes, ...]
 
 
 class SocketRecord(NamedTuple):
@@ -65,13 +90,17 @@ class SocketRecord(NamedTuple):
     boot_ns: int
     pid: int
     protocol: str
-    """"tcp" or "udp"."""
+    """"tcp", "udp" or "unix"."""
     local_address: str
     local_port: int
     remote_address: str
     remote_port: int
     exact: bool = True
     """False when it was found by looking afterwards: whose it was by then."""
+    path: bytes = b""
+    """For "unix": where the socket lies."""
+    payload: bytes = b""
+    """For "udp" to a name server: how the datagram begins."""
 
 
 class FileRecord(NamedTuple):
@@ -100,6 +129,26 @@ class FileRecord(NamedTuple):
     used_path: bytes = b""
     """The name it was changed through, when that is another one than the watched `path`: a hard
     link, a bind mount, what a symbolic link leads to. b"": `path` itself, or not known."""
+    requested_mode: int | None = None
+    """For "attributes": the permission bits that were requested. None: none, or not known."""
+    attribute: str = ""
+    """For "attributes": the extended attribute that was set or removed. "": none, or not known."""
+
+    def joined_with(self, earlier: "FileRecord") -> "FileRecord":
+        """Return what this record and an earlier one of the same change tell together."""
+        best = self if self.mode is not None else earlier
+        requested = self.requested_mode
+        if requested is None:
+            requested = earlier.requested_mode
+        attribute = self.attribute or earlier.attribute
+        if (best.requested_mode, best.attribute) == (requested, attribute):
+            return best
+        return best._replace(requested_mode=requested, attribute=attribute)
+
+    @property
+    def gives_rights(self) -> bool:
+        """Whether rights were requested for whoever runs the file."""
+        return bool(self.attribute or (self.requested_mode or 0) & RIGHTS)
 
     def seen_as(self, status: os.stat_result | None) -> "FileRecord":
         """This change, with what lstat told right after it; None: the name was gone by then."""
@@ -204,10 +253,19 @@ class LossRecord(NamedTuple):
     detail: str
     bound: bool = False
     """True when it is not told because a folder goes beyond what is watched."""
+    blind: bool = False
+    """True when the source itself could not see: nothing reached it."""
 
 
 Record = (
-    ProcessRecord | SocketRecord | FileRecord | ReadRecord | MountRecord | AuditRecord | LossRecord
+    ProcessRecord
+    | KernelRecord
+    | SocketRecord
+    | FileRecord
+    | ReadRecord
+    | MountRecord
+    | AuditRecord
+    | LossRecord
 )
 
 

@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,8 +35,14 @@ class UdpSensor:
 
     name = "udp"
 
-    def __init__(self, every_ns: int = EVERY_NS) -> None:
-        """Look every so often; what is bound by now is for the snapshot to tell."""
+    def __init__(
+        self, every_ns: int = EVERY_NS, told: Callable[[], Collection[tuple[str, int]]] = tuple
+    ) -> None:
+        """Look every so often; what is bound by now is for the snapshot to tell.
+
+        `told` returns the addresses and ports that another sensor told of.
+        """
+        self._told = told
         self._every_ns = every_ns
         self._known = set(bound())
         self._new: set[int] = set()
@@ -52,6 +58,10 @@ class UdpSensor:
         stayed = self._new & found.keys()
         self._new = found.keys() - self._known - stayed
         self._known = (self._known & found.keys()) | stayed
+        told = self._told()
+        stayed = {
+            inode for inode in stayed if (found[inode].address, found[inode].port) not in told
+        }
         owners = owners_of(stayed) if stayed else {}
         return [
             SocketRecord(

@@ -155,7 +155,7 @@ class FileChanges:
         if cut or cut_too or used:  # the whole paths would be kept with it
             record = record._replace(path=path, previous_path=previous, used_path=used)
         count, told, _ = found.changes.get(change, (0, record, 0))
-        kept = record if record.mode is not None else told
+        kept = record.joined_with(told)
         found.changes[change] = (count + 1, kept, cut + cut_too)
         found.last_wall_ns = max(found.last_wall_ns, wall_ns)
         if full is None and (
@@ -205,6 +205,8 @@ def _close(found: _Open) -> Made:
                     group_id=told.group_id,
                     count=count if count > 1 else 0,
                     directory=directory,
+                    requested_mode=told.requested_mode,
+                    attribute=told.attribute,
                     path_cut_bytes=cut,
                     used_path=told.used_path,
                 )

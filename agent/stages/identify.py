@@ -8,16 +8,17 @@ from bisect import bisect_left
 from collections import deque
 from functools import partial
 
-from agent.genuine import Genuine
+from agent.genuine import Genuine, Running
 from agent.lines import Line, Ran, below
 from agent.names import Names
-from agent.processes import TICK_NS, Process, Processes
+from agent.processes import MOST_UNTOLD, TICK_NS, Process, Processes
 from agent.sensors.records import UNSET_ID, ProcessRecord
-from agent.stages import maintenance, origins, services
+from agent.stages import maintenance, services
 from agent.stages.images import Images
+from agent.stages.placement import Placement
+from agent.stages.requests import Requests
 from agent.stages.scripts import script_of
 from agent.stages.session_book import SessionBook
-from agent.stages.sessions import PERSON, SCHEDULED, USER_MANAGER, kind_of_opener
 from nightherd.event.v1 import event_pb2 as events
 
 _Born = events.BornFrom
@@ -34,6 +35,8 @@ class Identifier:
         self.images = Images(boot_id, names)
         self.genuine = Genuine(self.images.owners)
         self.book = SessionBook(self.processes, self.genuine)
+        self.requests = Requests()
+        self._placement = Placement(self.processes, self.requests)
         self.grain_ns = 0
         """How coarse the times of processes' records are."""
         self.changers: frozenset[int] = frozenset()
@@ -93,8 +96,9 @@ class Identifier:
             # Its fork was not seen (lost, or before the agent).
             process = self._forked(record, self.processes.get(record.ppid))
             self.processes.add(process)
-        # Of a mere fork nobody asked about, only its id may matter, unless it changed files.
-        wanted = process.executed or record.pid in self.changers
+        # Of a mere fork nobody was told of, only its id may matter, unless it changed files.
+        acted = process.executed or process.fork_told
+        wanted = acted or record.pid in self.changers
         before = process.ran if wanted or (process.above is None and not unseen) else None
         if before is not None and wanted and not process.executed:
             process.history = [(process.start_ns, before)]
@@ -102,22 +106,24 @@ class Identifier:
         process.parent_pid = record.ppid
         process.terminal = record.terminal
         process.session_leader = record.session_leader
-        self._note_place(process, record, came_from)
+        self._placement.note_place(process, record, came_from)
         if record.session_id != UNSET_ID or process.session is not None:
             self.book.follow(process, record, opener, record.pid)
-        if before is not None and before.image.executable and process.executed:
+        if before is not None and before.image.executable and acted:
             process.above = _below(process)
         process.below = None
         script = script_of(
             record.executable, record.arguments, record.requested_path, record.working_directory
         )
         process.program = script or record.executable
-        self._note_maintenance(process, record)
-        self._name_service(process, rooted=self._heads_itself(process))
+        self._note_maintenance(process, record, script)
+        self._placement.name_service(process, rooted=self._placement.heads_itself(process))
+        self._placement.note_origin(process, record, came_from)
         ran = process.known_ran = self.images.of_exec(
             process, record, script, before.image.exec_id if before is not None else ""
         )
         process.begins(ran, record.boot_ns)
+        self.requests.heard(ran.image, record.boot_ns)
         process.executed, process.executable = True, record.executable
         return process
 
@@ -166,6 +172,10 @@ class Identifier:
             process.executable = parent.executable
             process.terminal_is_service = parent.terminal_is_service
             process.born = parent.born
+            process.put_there = parent.put_there
+            process.users = parent.users
+            if not (parent.executed or parent.fork_told):
+                process.untold = (*parent.untold, parent)[-MOST_UNTOLD:]
             if parent.executable:
                 process.above = _below(parent)
         above = parent.image if parent is not None else None
@@ -182,117 +192,35 @@ class Identifier:
         self.processes.forget(boot_ns)
         self.book.forget()
 
-    # -- services --------------------------------------------------------------------------------
+    # -- maintenance -----------------------------------------------------------------------------
 
-    def _note_place(self, process: Process, record: ProcessRecord, came_from: bytes) -> None:
-        """Note where a program runs; whether a terminal there is a person's.
-
-        A terminal makes nobody a person below a service. Where something begins, a unit's first
-        program, a container's, or one that a runtime or an opener of sessions starts, the terminal
-        that it was given says whether somebody sits before it.
-        """
-        before = services.place_of(process.cgroup)
-        if record.cgroup not in ("", "/"):
-            process.cgroup = record.cgroup
-        if not process.executed:
-            process.roots = False
-        if _moved(before, services.place_of(process.cgroup)) or (
-            services.is_runtime(came_from) or self._forked_by_init(process)
-        ):
-            process.roots = True
-        if process.roots:
-            process.terminal_is_service = not record.terminal
-        if kind_of_opener(came_from) == PERSON:
-            process.terminal_is_service = False
-
-    def _forked_by_init(self, process: Process) -> bool:
-        above = process.above
-        return process.parent_pid == 1 and (above is None or above.ancestor.pid <= 1)
-
-    def _heads_itself(self, process: Process) -> bool:
-        """Whether the process was left to PID 1 in a POSIX session of its own."""
-        if process.parent_pid != 1 or process.terminal or process.pid == 1:
-            return False
-        leader = process.session_leader
-        return leader == process.pid or self.processes.get(leader) is None
-
-    def _name_service(self, process: Process, *, rooted: bool) -> None:
-        session = process.session
-        place = services.place_of(process.cgroup)
-        if place.unit and not (place.scope and session is not None):
-            started = not process.executable or services.is_manager(process.executable)
-            if started or place.container_id or self._forked_by_init(process):
-                process.service = place.unit
-            else:
-                way = _Born.WAY_TRANSIENT_UNIT if place.scope else _Born.WAY_UNSPECIFIED
-                self._leaves_for(process, place.unit, way)
-        elif session is not None and session.kind == SCHEDULED:
-            process.service = place.unit or process.service or _as_service(session.opener)
-        elif session is not None and (session.kind != USER_MANAGER or place.unit == ""):
-            # Also what systemd-run --scope puts apart: it is its session's still.
-            process.service = ""
-        elif process.pid == 1:
-            process.service = _as_service(process.program)
-        elif place.unit == "" and services.is_manager(process.executable):
-            process.service = ""  # a person's manager
-        elif rooted and session is None and place.unit is None:
-            self._leaves_for(process, _as_service(process.program), _Born.WAY_DAEMONISED)
-
-    def _leaves_for(self, process: Process, service: str, way: "_Born.Way.ValueType") -> None:
-        """A process has another service now than it inherited; it keeps where it came from."""
-        left, process.service = process.service, service
-        if process.born is not None or left == service or not left:
+    def _note_maintenance(self, process: Process, record: ProcessRecord, script: bytes) -> None:
+        named = maintenance.has_name(process.program)
+        if process.maintenance:
+            if named:
+                process.maintenance = not maintenance.has_hooks(record.arguments)
+            elif maintenance.is_personal(record.executable, record.arguments, script):
+                process.maintenance = False
             return
-        first = self.processes.get(1)
-        above = process.above
-        if (first is not None and left == first.service) or above is None:
-            return  # init starts services: none of them came from another
-        came_from = self.processes.image_of(above.ancestor.exec_id)
-        if came_from is not None:
-            process.born = origins.of_image(came_from, way, events.ATTRIBUTION_EXACT)
-        else:
-            process.born = _Born(
-                exec_id=above.ancestor.exec_id,
-                provenance=events.PROVENANCE_SERVICE,
-                way=way,
-                attribution=events.ATTRIBUTION_EXACT,
-            )
-        process.born.service = left
-
-    def _note_maintenance(self, process: Process, record: ProcessRecord) -> None:
-        if process.maintenance or record.effective_user_id != 0:
+        if not named or record.effective_user_id != 0:
             return
-        if maintenance.has_name(process.program):
-            in_container = bool(services.place_of(process.cgroup).container_id)
-            process.maintenance = not in_container and maintenance.is_genuine(
-                process.program, self.images.owners
-            )
+        process.maintenance = not (
+            services.place_of(process.cgroup).container_id
+            or maintenance.has_hooks(record.arguments)
+            or maintenance.is_elsewhere(record.pid, record.mount_namespace)
+        ) and maintenance.is_genuine(
+            process.program,
+            Running(record.pid, record.device, 0 if script else record.inode),
+            self.images.owners,
+            self.genuine,
+        )
 
     def _orphaned(self, child: Process, parent: Process) -> None:
-        """A parent ended: a child in a POSIX session of its own was made a daemon."""
+        """A parent ended."""
         if child.maintenance and not maintenance.has_name(child.program):
             # What a package's script leaves behind (a daemon it started) works for itself.
             child.maintenance = False
-        if child.session is not None or child.terminal or not child.executable:
-            return
-        daemonised = child.session_leader in (child.pid, parent.pid)
-        if daemonised and services.place_of(child.cgroup).unit is None:
-            service = _as_service(child.program)
-            if service != child.service:
-                self._leaves_for(child, service, _Born.WAY_DAEMONISED)
-                for grandchild in self._below(child):
-                    grandchild.service, grandchild.born = service, child.born
-
-    def _below(self, process: Process) -> list[Process]:
-        """Return living descendants that inherited the process's service meanwhile."""
-        below, todo = [], [process.pid]
-        while todo:
-            pid = todo.pop()
-            for other in self.processes:
-                if other.parent_pid == pid and other.pid != pid and other not in below:
-                    below.append(other)
-                    todo.append(other.pid)
-        return below
+        self._placement.orphaned(child, parent)
 
     # -- before the agent ------------------------------------------------------------------------
 
@@ -302,19 +230,14 @@ class Identifier:
         process = self._forked(record, parent)
         before = services.place_of(process.cgroup)
         process.cgroup = record.cgroup if record.cgroup != "/" else ""
-        moved = _moved(before, services.place_of(process.cgroup))
-        above = parent.executable if parent is not None else b""
-        if moved or record.ppid <= 1 or services.is_runtime(above):
-            process.roots, process.terminal_is_service = True, not record.terminal
-        if kind_of_opener(above) == PERSON:
-            process.terminal_is_service = False
+        self._placement.note_preexisting(process, record, before, parent)
         self.book.follow_preexisting(process, record, parent)
         if record.executable:
             script = script_of(
                 record.executable, record.arguments, record.requested_path, record.working_directory
             )
             process.program = script or record.executable
-            self._note_maintenance(process, record)
+            self._note_maintenance(process, record, script)
         else:
             script = b""
             # PID 1 of a container or a small VM may hide its file; its first argument names it.
@@ -322,7 +245,7 @@ class Identifier:
             process.program = named if named.startswith(b"/") else b""
         process.executable = b""  # whatever is there was put there before
         orphan = record.ppid == 1 and not record.terminal
-        self._name_service(process, rooted=orphan and record.session_leader == record.pid)
+        self._placement.name_service(process, rooted=orphan and record.session_leader == record.pid)
         process.known_ran = self.images.of_exec(
             process, record, script, parent.image.exec_id if parent is not None else ""
         )
@@ -330,11 +253,6 @@ class Identifier:
         process.history = [(record.start_ns, process.ran)]
         self.processes.add(process)
         return process
-
-
-def _moved(before: services.Place, now: services.Place) -> bool:
-    """Whether one unit or container was left for another; to a session's scope is no such move."""
-    return bool(now.unit) and (now.unit, now.container_id) != (before.unit, before.container_id)
 
 
 def _is_in(process: Process | None, session_id: int) -> bool:
@@ -351,7 +269,3 @@ def _below(parent: Process) -> Line:
     if parent.below is None:
         parent.below = below(parent.ran)
     return parent.below
-
-
-def _as_service(program: bytes) -> str:
-    return program.decode("utf-8", "backslashreplace")

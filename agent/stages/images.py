@@ -1,12 +1,15 @@
 """Images: what a process runs, with who stands behind it, as the contract words it."""
 
+from functools import lru_cache
+from pathlib import Path
+
 from agent.containers import ContainerImages
 from agent.lines import Ran
 from agent.names import Names
 from agent.owners import Owners
 from agent.processes import TICK_NS, Process
 from agent.sensors.records import ProcessRecord
-from agent.stages import origins, services
+from agent.stages import services
 from agent.stages.redact import redact
 from agent.stages.sessions import provenance_of
 from chassis import clock
@@ -16,6 +19,10 @@ MOST_ARGUMENT_BYTES = 4096
 LEAST_ARGUMENT_BYTES = 512
 """A receiver that takes less is not heeded: what it asks for must not blind the others."""
 MOST_BEHIND = 1000
+_TEMPORARY = (b"/tmp/", b"/var/tmp/")
+_SHARED_MEMORY = b"/dev/shm/"
+_OF_AN_EXECUTION = frozenset({events.TRAIT_SET_USER_ID})
+"""Traits of a program's start that its forks do not have."""
 
 
 class Images:
@@ -27,6 +34,8 @@ class Images:
         self.owners = Owners()
         self.containers = ContainerImages()
         self.wall_minus_boot_ns = 0
+        self.host_mount_namespace = mount_namespace_of("1") or mount_namespace_of("self")
+        """That of PID 1; ours where that is not for us to see."""
         self._most_argument_bytes = MOST_ARGUMENT_BYTES
         # Who stands behind images is often the same: it is made once, and read from bytes for
         # each, which costs a quarter of building it.
@@ -56,6 +65,11 @@ class Images:
             image.working_directory = above.working_directory
             image.script = above.script
             image.package = above.package
+            image.device, image.inode = above.device, above.inode
+            image.mount_namespace = above.mount_namespace
+            image.traits.extend(each for each in above.traits if each not in _OF_AN_EXECUTION)
+        image.traits.append(events.TRAIT_FORKED)
+        image.traits.sort()
         return Ran(image, process.above)
 
     def of_exec(self, process: Process, record: ProcessRecord, script: bytes, before: str) -> Ran:
@@ -74,7 +88,23 @@ class Images:
             image.script = script
         if not image.container_id:  # its files are not this host's packages'
             image.package = self.owners.owner(record.executable)
+        if record.inode:
+            image.device, image.inode = record.device, record.inode
+            image.mount_namespace = record.mount_namespace
+        if traits := self._traits(record):
+            image.traits.extend(traits)
         return Ran(image, above)
+
+    def _traits(self, record: ProcessRecord) -> tuple["events.Trait.ValueType", ...]:
+        """Return what is noteworthy about how a program runs."""
+        bits = record.traits
+        if record.mount_namespace and self.host_mount_namespace not in (0, record.mount_namespace):
+            bits |= 1 << events.TRAIT_OTHER_MOUNT_NAMESPACE
+        if record.executable.startswith(_TEMPORARY):
+            bits |= 1 << events.TRAIT_TEMPORARY_FILE
+        elif record.executable.startswith(_SHARED_MEMORY):
+            bits |= 1 << events.TRAIT_SHARED_MEMORY_FILE
+        return _listed(bits) if bits else ()
 
     def _stood_behind(self, process: Process, record: ProcessRecord) -> events.Image:
         """Return an image that says who it is and who stands behind it: all but the program."""
@@ -196,15 +226,28 @@ def began_of(image: events.Image) -> int:
 
 def _provenance(process: Process, at_ns: int) -> "events.Provenance.ValueType":
     """Return the provenance of a process as of a moment (boot clock)."""
-    session, born = process.session, process.born
+    session = process.session
     return provenance_of(
         session,
         process.terminal,
         user_unit=services.runs_as_user_unit(process.cgroup, in_session=session is not None),
         alive_ns=at_ns,
         terminal_is_service=process.terminal_is_service,
-        put_there=born is not None and origins.is_put_there(born),
+        put_there=process.put_there,
     )
+
+
+def mount_namespace_of(pid: str) -> int:
+    """Return the number of a process's mount namespace; 0: not ours to see."""
+    try:
+        return Path(f"/proc/{pid}/ns/mnt").stat().st_ino
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=1024)
+def _listed(bits: int) -> tuple["events.Trait.ValueType", ...]:
+    return tuple(trait for trait in events.Trait.values() if bits >> trait & 1)
 
 
 def _set_time(image: events.Image, wall_ns: int) -> None:

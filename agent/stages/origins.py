@@ -12,15 +12,6 @@ PEOPLE: Final = frozenset(
         events.PROVENANCE_DETACHED,
     }
 )
-_FOR_ONE: Final = frozenset(
-    {_Born.WAY_AT, _Born.WAY_CRON, _Born.WAY_TIMER, _Born.WAY_TRANSIENT_UNIT}
-)
-"""Ways by which a manager does what somebody wrote, and not what is installed."""
-
-
-def is_put_there(born: events.BornFrom) -> bool:
-    """Whether a person's session had a manager start what the person wrote."""
-    return born.way in _FOR_ONE and born.provenance in PEOPLE
 
 
 def of_image(

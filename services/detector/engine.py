@@ -135,7 +135,7 @@ def _packed(
         found.append(recorded)
     for draft in drafts:
         verdict = policy.verdict_of(draft.type, rights=bool(draft.rights))
-        if draft.person and verdict.alerts and not draft.actor.maintenance:
+        if draft.person and verdict.alerts and not draft.excused:
             alert = draft.alert(policy, verdict, header.host_id, hostname)
             raised = finding(digest(alert.alert_key, draft.activity_id), draft)
             raised.alert.CopyFrom(alert)

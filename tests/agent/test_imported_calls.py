@@ -1,7 +1,7 @@
 """Calls of an imported log that are neither an execution nor a change: in vain, or of a socket."""
 
-from agent.exec_failures import MOST_NAMES, MOST_OPEN, ExecFailures, error_of
-from agent.lines import Ran
+from agent.failed_execs import told_failure
+from agent.sensors.exec_failures import MOST_NAMES, MOST_OPEN, ExecFailures, Failure, error_of
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.logs import call, executed, import_lines, line
 
@@ -71,22 +71,42 @@ def test_a_search_that_comes_to_nothing_is_one_event_with_its_count(tmp_path):
     assert event.last_event_time.seconds == 1783414690
 
 
+def test_children_that_only_forked_request_on_behalf_of_their_parent(tmp_path):
+    useradd = {"ppid": 50, "exe": "/usr/sbin/useradd"}
+    imported = import_lines(
+        tmp_path,
+        *executed(1, "useradd", "m", pid=50, ppid=1, exe="/usr/sbin/useradd"),
+        *(
+            each
+            for n in range(4)
+            for each in failed(n + 2, "/usr/sbin/nscd", pid=60 + n, **useradd)
+        ),
+        *failed(8, "/usr/bin/x", pid=70, **useradd),
+        *failed(9, "/bin/x", pid=70, **useradd),
+        *executed(10, "/sbin/x", pid=70, ppid=50, exe="/usr/sbin/x"),
+    )
+    imported.assert_nothing_vanished()
+    ((fact, actor, event),) = imported.told("exec_failure")
+    assert (fact.requested_path, event.count) == (b"/usr/sbin/nscd", 4)
+    assert tuple(actor.arguments) == (b"useradd", b"m")
+
+
 def test_a_storm_of_names_is_a_bounded_number_of_events_and_each_is_counted():
     failures, made = ExecFailures(), []
-    ran = Ran(events.Image(exec_id="a"))
     for n in range(5000):
-        made += failures.add(ran, b"/x/%d" % n, "ENOENT", 1_000 + n)
+        made += failures.add(1, Failure(None, b"/x/%d" % n, "ENOENT", 1_000 + n, 1_000 + n))
     made += failures.due(2_000_000_000)
     assert len(made) == MOST_NAMES + 1
-    assert sum(max(each.event.count, 1) for each in made) == 5000
-    assert [each.event.cut for each in made].count(True) == 1
+    told = [told_failure(each) for each in made]
+    assert sum(max(each.count, 1) for each in told) == 5000
+    assert [each.cut for each in told].count(True) == 1
     assert len(failures) == 0
 
 
 def test_failures_of_any_number_of_programs_are_held_in_a_bounded_number():
     failures, made = ExecFailures(), []
     for n in range(2 * MOST_OPEN):
-        made += failures.add(Ran(events.Image(exec_id=str(n))), b"/x", "ENOENT", 1)
+        made += failures.add(n, Failure(None, b"/x", "ENOENT", 1, 1))
         assert len(failures) <= MOST_OPEN
     assert len([*made, *failures.all()]) == 2 * MOST_OPEN
 

@@ -79,6 +79,8 @@ def test_ports_and_reach():
         protocol=events.PROTOCOL_TCP, remote_address="10.1.2.3", remote_port=5432
     )
     assert of(an_image(), connect=connect) == {(pb.FACET_CONNECTS, "tcp/5432 private")}
+    connect.ClearField("protocol")  # as an audit log has it
+    assert of(an_image(), connect=connect) == {(pb.FACET_CONNECTS, "port 5432 private")}
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,11 @@ def test_every_moment_of_an_incident_has_words(moment, session):
         ),
         ("connect", events.Connect(protocol=3, path=b"/run/x"), "connected to unix /run/x"),
         (
+            "connect",
+            events.Connect(remote_address="192.0.2.1", remote_port=143),
+            "connected to 192.0.2.1:143",
+        ),
+        (
             "file_change",
             events.FileChange(
                 changes=[{"path": b"/tmp/sh", "operation": 5, "requested_mode": 0o4755}]

@@ -62,10 +62,13 @@ class Leg:
         return known
 
 
-def by_person(watched: Watched, *, terminal: bool) -> Leg:
-    """Let alice log in by ssh and add an account by sudo."""
+def by_person(watched: Watched, *, terminal: bool, unhurried: bool = False) -> Leg:
+    """Let alice log in by ssh and add an account by sudo; unhurried, in a root shell of 3 s."""
     account = a_name()
-    done = watched.host.login("alice", f"sudo useradd -M {account}", terminal=terminal)
+    command = f"useradd -M {account}"
+    if unhurried:
+        command = f"sh -c '{command}; sleep 3'"
+    done = watched.host.login("alice", f"sudo {command}", terminal=terminal)
     assert done.returncode == 0, done
     return _leg(watched, account)
 

@@ -28,16 +28,17 @@ def test_the_kernel_tests_of_the_agent_pass_inside(host, quiet, request):
     # A time-out for each test that fits a guest; what they leave in /tmp is their own.
     status, said = host.tried(
         f"cd {GUEST}/checkout && PYTHONPATH=.:gen:{GUEST}/site python3 -m pytest -m kernel {where} "
-        "-q -p no:cacheprovider -o timeout=900 --junitxml=/root/sensors.xml",
+        "-v -p no:cacheprovider -o timeout=900 --junitxml=/root/sensors.xml > /root/sensors.log 2>&1",
         limit_s=LIMIT_S,
     )
+    said = host.run("tail -c 30000 /root/sensors.log") + said
     cases = ET.fromstring(host.run("cat /root/sensors.xml")).findall(".//testcase")
     outcomes = Counter(_outcome(case) for case in cases)
     skips = Counter(each.get("message") for case in cases for each in case.findall("skipped"))
     print(f"\n{host.name}: {dict(outcomes)}")
     for reason, count in skips.most_common():
         print(f"  skipped {count}: {reason}")
-    assert status == 0, said[-30000:]
+    assert status == 0, said
     assert outcomes["passed"] >= (10 if short else FEWEST)
 
 

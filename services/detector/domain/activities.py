@@ -6,7 +6,7 @@ from evidence.lineage import Above, Lineage
 from nightherd.detector.v1 import finding_pb2 as pb
 from nightherd.event.v1 import delivery_pb2 as delivery
 from nightherd.event.v1 import event_pb2 as events
-from services.detector.domain import accounts
+from services.detector.domain import accounts, maintenance
 from services.detector.domain.activity_table import Entry, Place, Table, Type, gives_rights
 from services.detector.domain.actors import INTERACTIVE, actor_of, exec_id_at, outermost
 from services.detector.domain.drafts import Draft
@@ -14,6 +14,7 @@ from services.detector.domain.ids import digest
 from services.detector.domain.policy import Policy
 from services.detector.domain.programs import Call, names_of
 
+DAY_SECONDS = 86_400
 _DELETED = events.FileChange.OPERATION_DELETED
 _APPEARED = frozenset({events.FileChange.OPERATION_CREATED, events.FileChange.OPERATION_LINKED})
 _ACCOUNTS = pb.ACTIVITY_TYPE_ACCOUNTS_MODIFIED
@@ -101,7 +102,11 @@ class Activities:
                     places.setdefault(previous, gone)
         drafts = self._placed(places, event, image) if places else []
         for draft in drafts:
-            draft.rights.update(dict.fromkeys(path for path in draft.files if path in given))
+            runnable = [path for path in draft.files if path in given]
+            draft.rights.update(dict.fromkeys(runnable))
+            for path in runnable:
+                excused = maintenance.excuses_file(draft.type, path, image, rights=True)
+                draft.excused = draft.excused and excused
         return drafts
 
     def _placed(
@@ -119,6 +124,9 @@ class Activities:
             draft = self._draft(type_, event, image)
             if draft is not None:
                 (draft.also if also else draft.files)[path] = None
+                if type_ != _ACCOUNTS:
+                    excused = maintenance.excuses_file(type_, path, image)
+                    draft.excused = draft.excused and excused
                 drafts[draft.activity_id] = draft
         return list(drafts.values())
 
@@ -152,6 +160,11 @@ class Activities:
             draft = self.drafts[key] = Draft(type_, key, actor, event.event_time, person)
         if type_ == _ACCOUNTS:
             draft.accounts.update(_named(entry, image, above[:depth]))
+            commands = [each.command for each in above[:depth]]
+            excused = maintenance.excuses_account(event, image, commands)
+        else:
+            excused = maintenance.excuses(image)
+        draft.excused = draft.excused and excused
         return draft
 
     def _service(self, type_: Type, event: events.Event, image: events.Image | None) -> list[Draft]:
@@ -162,8 +175,12 @@ class Activities:
                 return [asked]
         if not self._policy.records(type_, person=False):
             return []
-        # The manager is one image for as long as the machine runs: each unit is told by itself.
-        key = digest(type_, header.host_id, header.chain_id, header.batch_number, unit)
+        if self._table.entries[type_].routine.match(unit.encode()):
+            return []
+        # The manager is one image for as long as the machine runs: each unit is told by itself,
+        # and once a day: a timer or a restart after a crash is its routine.
+        day = event.event_time.seconds // DAY_SECONDS
+        key = digest(type_, header.host_id, header.boot_id, str(day), unit)
         if image is not None:
             actor = actor_of(image, self._lineage.above(image), 0, event.attribution)
         else:

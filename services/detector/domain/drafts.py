@@ -37,6 +37,8 @@ class Draft:
     services: dict[str, None] = field(default_factory=dict)
     accounts: set[Account] = field(default_factory=set)
     would_alert: bool = False
+    excused: bool = True
+    """Whether all of it is what a package manager does to its packages' files."""
 
     def modified_files(self) -> list[bytes]:
         """Return every file of it, sorted."""

@@ -1,9 +1,11 @@
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from agent.sensors import bpf_programs
 from agent.sensors.bpf import OBJECT_FILE
 from agent.sensors.libbpf import BpfObject
 from agent.sensors.unavailable import SensorUnavailable
@@ -75,6 +77,7 @@ def test_a_program_that_the_kernel_refuses_is_left_out_and_the_others_work(
     loaded = BpfObject(object_with_bad_programs, optional={"bad", "missing"})
     loaded.close()
     assert set(loaded.refused) == {"bad", "missing"}
+    assert loaded.refused["missing"] == "this kernel has no no_such_function_anywhere"
     assert "unbounded" in loaded.refused["bad"]  # the verifier's own word
 
 
@@ -90,3 +93,33 @@ def test_a_refusal_says_what_the_verifier_said(object_with_bad_programs):
 def test_an_object_that_is_none_is_refused_with_a_reason():
     with pytest.raises(SensorUnavailable, match="does not know the format"):
         BpfObject(b"no ELF")
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(not COMPILES, reason=NEEDS)
+def test_a_program_stands_in_where_another_is_refused(object_with_bad_programs):
+    optional, stand_ins = {"bad", "missing", "good"}, {"good": "missing"}
+    with_it = BpfObject(object_with_bad_programs, optional=optional, stand_ins=stand_ins)
+    with_it.close()
+    without = BpfObject(object_with_bad_programs, optional=optional, stand_ins={"good": "on_exec"})
+    without.close()
+    assert (with_it.loaded, without.loaded) == ({"good"}, set())
+
+
+def test_every_program_that_may_be_missing_is_in_the_object_and_has_its_sentence():
+    sources = "".join(path.read_text() for path in OBJECT_FILE.parent.glob("*.h"))
+    programs = set(re.findall(r"^int (?:BPF_PROG\()?(on_\w+)", sources, re.MULTILINE))
+    needed = {"on_exec", "on_fork", "on_exit", "on_tcp_state"}
+    assert programs - needed == set(bpf_programs.NOT_SEEN)
+    assert programs >= set(bpf_programs.STAND_INS) | set(bpf_programs.STAND_INS.values())
+
+
+def test_what_is_not_seen_is_said_once_and_only_where_nothing_stands_in():
+    refused = {"on_setxattr": "no", "on_removexattr": "no", "on_udp": "no", "on_udp6": "no"}
+    (sentence,) = bpf_programs.sentences(refused)
+    assert sentence == (
+        "Who gives capabilities to files outside the watched folders is not seen here: no."
+    )
+    assert "Outgoing UDP is not seen here: no." in bpf_programs.sentences(
+        {**refused, "on_packet": "no"}
+    )

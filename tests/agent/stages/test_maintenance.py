@@ -1,7 +1,14 @@
 """What runs for a package manager, and what only looks like one."""
 
+import hashlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 
+from agent.stages import maintenance
 from tests.agent import package_databases
 from tests.agent.stages.host import Host
 
@@ -102,3 +109,85 @@ def test_a_daemon_that_a_package_left_behind_works_for_itself(with_database):
     assert not host.image(daemon).maintenance
     assert not host.run(daemon, "/usr/sbin/useradd", "eve")[1].maintenance
     assert host.run(script, "/usr/sbin/useradd", "_x")[1].maintenance
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("/usr/bin/dpkg", ["--pre-invoke=cp /tmp/x /etc/cron.d/x", "-l"]),
+        ("/usr/bin/dpkg", ["--post-invoke=true", "--configure", "-a"]),
+        ("/usr/bin/apt-get", ["-o", "APT::Update::Pre-Invoke::=/tmp/x", "update"]),
+        ("/usr/bin/apt-get", ["-oDPkg::Post-Invoke=/tmp/x", "install", "x"]),
+        ("/usr/bin/apt-get", ["--option=dpkg::pre-install-pkgs::=/tmp/x", "install", "x"]),
+        ("/usr/bin/apt-get", ["-o", "Dir::Bin::dpkg=/tmp/x", "install", "x"]),
+        ("/usr/bin/apt-get", ["-o", "Dpkg::Options::=--pre-invoke=/tmp/x", "install", "x"]),
+        ("/usr/bin/apt-get", ["-c=/tmp/apt.conf", "update"]),
+        ("/usr/bin/dpkg", ["--root=/srv/other", "-i", "x.deb"]),
+    ],
+)
+def test_hooks_and_foreign_settings_void_it(with_database, program, arguments):
+    host = with_database
+    pid, image = host.run(1, program, *arguments)
+    assert not image.maintenance
+    assert not host.run(pid, "/usr/bin/dash", "-c", "cp /tmp/x /etc/cron.d/x")[1].maintenance
+
+
+def test_a_hook_below_a_package_manager_voids_it_again(with_database):
+    host = with_database
+    apt, image = host.run(1, "/usr/bin/apt-get", "install", "x")
+    assert image.maintenance
+    dpkg, image = host.run(apt, "/usr/bin/dpkg", "--pre-invoke=/tmp/x", "--unpack", "x.deb")
+    assert not image.maintenance
+    assert not host.run(dpkg, "/tmp/x")[1].maintenance
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", "-y"],
+        ["-y", "--no-install-recommends", "install", "x"],
+        ["-qq", "-o", "Dpkg::Use-Pty=0", "install", "x"],
+        ["--status-fd", "12", "--unpack", "--auto-deconfigure", "/var/cache/apt/archives/x.deb"],
+    ],
+)
+def test_what_people_commonly_say_to_it_does_not(with_database, arguments):
+    assert with_database.run(1, "/usr/bin/apt-get", *arguments)[1].maintenance
+
+
+@pytest.mark.parametrize("command", [["/usr/bin/less"], ["/usr/bin/bash"], ["/usr/bin/bash", "-i"]])
+def test_a_shell_or_pager_that_it_opens_for_somebody_is_not_its_own(with_database, command):
+    host = with_database
+    apt, _ = host.run(1, "/usr/bin/apt-get", "changelog", "x")
+    opened, image = host.run(apt, *command)
+    assert not image.maintenance
+    assert not host.run(opened, "/usr/sbin/useradd", "eve")[1].maintenance
+
+
+def test_a_file_of_other_content_than_its_package_says_is_no_package_manager(
+    with_database, tmp_path
+):
+    host, dpkg = with_database, tmp_path / "usr/bin/dpkg"
+    dpkg.parent.mkdir(parents=True)
+    sums = tmp_path / "var/lib/dpkg/info/dpkg.md5sums"
+    dpkg.write_bytes(b"the real one")
+    right = hashlib.md5(b"the real one").hexdigest()
+    sums.write_text(f"{right}  usr/bin/dpkg\n")
+    assert host.run(1, "/usr/bin/dpkg", "-l")[1].maintenance
+    dpkg.write_bytes(b"a shell put, or mounted, in its place")
+    assert not host.run(1, "/usr/bin/dpkg", "-l")[1].maintenance
+
+
+def test_another_mount_namespace_or_root_shows_other_files():
+    assert not maintenance.is_elsewhere(os.getpid())
+    assert maintenance.is_elsewhere(os.getpid(), mount_namespace=1)
+    assert not maintenance.is_elsewhere(1 << 22)
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_mount_namespace_of_its_own_is_noticed():
+    with subprocess.Popen(["unshare", "-m", "sleep", "60"]) as process:
+        while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":
+            time.sleep(0.01)
+        assert maintenance.is_elsewhere(process.pid)
+        process.kill()

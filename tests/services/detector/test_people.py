@@ -146,6 +146,42 @@ def test_what_a_package_manager_does_for_a_person_is_recorded_and_accepted():
     assert alerts == []
 
 
+@pytest.mark.parametrize(
+    ("executable", "arguments", "path"),
+    [
+        ("/usr/bin/cp", ["cp", "/tmp/x", "/etc/sudoers.d/x"], "/etc/sudoers.d/x"),
+        ("/usr/bin/dash", ["sh", "-c", "echo"], "/home/alice/.ssh/authorized_keys"),
+        ("/usr/bin/cp", ["cp"], "/etc/ssh/ssh_host_rsa_key"),
+        ("/usr/bin/cp", ["cp"], "/etc/systemd/system/evil.service"),
+        ("/usr/sbin/usermod", ["usermod", "-aG", "sudo", "eve"], "/etc/group"),
+        ("/usr/sbin/useradd", ["useradd", "-m", "eve"], "/etc/passwd"),
+    ],
+)
+def test_no_script_of_a_package_excuses_what_no_package_owns(executable, arguments, path):
+    script = a_person(executable, arguments, maintenance=True)
+    _, alerts = judged((script, an_event(file_change=changes(path))))
+    assert len(alerts) == 1
+
+
+def test_a_setuid_program_is_excused_only_when_the_package_manager_brings_it():
+    for executable, alerts in (("/usr/bin/dpkg", 0), ("/usr/bin/chmod", 1)):
+        image = a_person(executable, [executable], maintenance=True)
+        event = an_event(file_change=changes("/usr/local/bin/x"))
+        event.file_change.changes[0].mode = 0o4755
+        event.file_change.changes[0].operation = events.FileChange.OPERATION_RENAMED
+        assert len(judged((image, event))[1]) == alerts, executable
+
+
+def test_units_that_a_package_brings_and_declares_are_its_own():
+    for executable, script in (
+        ("/usr/bin/dpkg", ""),
+        ("/usr/bin/perl", "/usr/bin/deb-systemd-helper"),
+    ):
+        image = a_person(executable, [executable], maintenance=True, script=script.encode())
+        unit = an_event(file_change=changes("/etc/systemd/system/x.service"))
+        assert judged((image, unit))[1] == []
+
+
 def test_what_a_person_left_running_is_still_the_person_s():
     nohup = a_person(provenance=events.PROVENANCE_DETACHED)
     (activity,), (alert,) = judged((nohup, account_files()))
@@ -243,6 +279,22 @@ def test_a_package_that_apt_installs_is_one_activity_with_the_command():
     assert activity.activity.type == pb.ACTIVITY_TYPE_SYSTEM_UPDATE
     assert activity.actor.command == b"apt-get install x"
     assert not alerts
+
+
+def test_what_a_service_manager_does_for_every_login_makes_no_activity():
+    systemd = an_image("/usr/lib/systemd/systemd", pid=1, service="init.scope")
+    for unit in ("user@1000.service", "user-runtime-dir@1000.service", "systemd-hostnamed.service"):
+        change = events.ServiceChange(unit=unit, succeeded=True)
+        assert judged((systemd, an_event(service_change=change))) == ([], [])
+
+
+def test_a_unit_that_its_manager_restarts_again_and_again_is_one_activity():
+    systemd = an_image("/usr/lib/systemd/systemd", pid=1, service="init.scope")
+    change = an_event(service_change=events.ServiceChange(unit="x.service", succeeded=True))
+    found = {
+        judged((systemd, change), number=number)[0][0].activity.activity_id for number in (1, 2, 3)
+    }
+    assert len(found) == 1
 
 
 def test_a_service_is_told_by_the_command_that_asked_or_else_by_its_manager():
