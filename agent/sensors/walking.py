@@ -139,7 +139,8 @@ class Walking(ABC):
         holds: bool = True,
     ) -> None:
         """Know one name that was found in a folder; `holds`: watched names lie in that."""
-        entry = self._watch_list.entry_for(item.path) if holds else None
+        looked_at = holds or item.folder
+        entry = self._watch_list.entry_for(item.path) if looked_at else None
         status = status_of(item.path) if entry is not None else None
         if status is not None:
             self._survey.found(item.path, status)
