@@ -30,7 +30,7 @@ def main() -> None:
             slowdown.measure(loads, seconds, least.with_agent)
             sensor.close()
     print(f"loading takes {loaded:.2f} s; refused: {', '.join(sensor.refused) or 'none'}")
-    for kind in slowdown.KINDS:
+    for kind in slowdown.TARGETS:
         with_, without = least.with_agent[kind], least.without[kind]
         print(f"{kind:9} {without:9.0f} -> {with_:9.0f} ns  {least.percent(kind):+.1f} %")
 
