@@ -23,7 +23,7 @@ lab: $(VENV)/.dev gen/.stamp ## Tests on real hosts with stock kernels, in QEMU 
 bench: $(VENV)/.dev gen/.stamp ## Measure everything, beside the peers (as root; ARGS="--quick")
 	@$(PY) -m benchmarks all $(ARGS)
 bench-agent: $(VENV)/.dev gen/.stamp ## Measure what the agent misses and costs
-	@$(PY) -m benchmarks agent $(ARGS)
+	@$(PY) -m benchmarks agent seed $(ARGS)
 bench-store: $(VENV)/.dev gen/.stamp ## Measure how fast, small and quick to question the store is
 	@$(PY) -m benchmarks store $(ARGS)
 lint: $(VENV)/.dev gen/.typed ## ruff, mypy --strict, import-linter, buf

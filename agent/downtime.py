@@ -14,7 +14,7 @@ from nightherd.event.v1 import event_pb2 as events
 
 log = structlog.get_logger()
 FILE = "stopped"
-MOST_BYTES = 4096
+MOST_BYTES = 256
 HELD_NS = max(guess.WAIT_NS + fold.MERGE_NS, budget.TELL_NS)
 """How long an event may be held back in memory while later ones are sealed: what a killed agent
 may have had."""

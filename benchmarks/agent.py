@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from agent.memory import EASE_S
 from agent.pipeline import TICK_S
 from agent.stages.budget import TELL_NS
 from benchmarks import executions, files, peers, slowdown
@@ -24,6 +25,10 @@ from chassis import clock
 
 CHANGES_A_SECOND = 15_000
 REMOVED = 50_000
+DEPTH = 10_000
+"""Folders in one another."""
+EASINGS = 2
+"""How often the agent may give memory back before what is left counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,14 @@ class Plan:
     rates: dict[str, tuple[int, float]]
     """Executions a second (0: what the machine gives) and for how long."""
     write: float
-    calls: float
+    turns: int
+    """How often the slow-down is measured without the agent and with it."""
 
 
-FULL = Plan(3, {"100": (100, 4), "1000": (1000, 8), "3000": (3000, 5), "max": (0, 5)}, 8, 1)
-QUICK = Plan(1, {"100": (100, 2), "1000": (1000, 5), "3000": (3000, 3), "max": (0, 3)}, 4, 0.5)
+FULL = Plan(3, {"100": (100, 4), "1000": (1000, 8), "3000": (3000, 5), "max": (0, 5)}, 8, 8)
+QUICK = Plan(1, {"100": (100, 2), "1000": (1000, 5), "3000": (3000, 3), "max": (0, 3)}, 4, 3)
+CALLS_S = 0.5
+"""How long each operation is repeated in a turn."""
 
 
 @dataclass(slots=True)
@@ -80,18 +88,14 @@ def run(*, quick: bool) -> Iterator[Result]:
         for number in range(plan.rounds):
             print(f"agent: round {number + 1} of {plan.rounds}", flush=True)
             _round(folder, loads, plan, found, number)
+        print(f"agent: {plan.turns} turns without it and with it", flush=True)
+        slowdown.compare(folder, loads, plan.turns, CALLS_S, found.least)
     yield from _results(found)
 
 
 def _round(folder: Path, loads: Loads, plan: Plan, found: Found, number: int) -> None:
-    with slowdown.same_audit_state():
-        slowdown.measure(loads, plan.calls, found.least.without)
     with LiveAgent(folder / f"agent-{number}") as agent:
-        slowdown.measure(loads, plan.calls, found.least.with_agent)
         _executions(agent, loads, plan, found)
-        slowdown.measure(loads, plan.calls, found.least.with_agent)
-    with slowdown.same_audit_state():
-        slowdown.measure(loads, plan.calls, found.least.without)
     found.attempt(
         "agent.exec_1000.sensing_cpu_percent",
         lambda: _sensing(folder / f"sensing-{number}", loads, *plan.rates["1000"]),
@@ -134,6 +138,14 @@ def _executions(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> Non
             found.add("agent.rss_mb", memory["VmRSS"])
             found.add("agent.rss_peak_mb", memory["VmHWM"])
             found.add("agent.pss_mb", memory["Pss"])
+    _after_flood(agent, "execs", found)
+
+
+def _after_flood(agent: LiveAgent, what: str, found: Found) -> None:
+    """Measure what stays in memory of a flood, once it is worked off and was given back."""
+    agent.settle()
+    time.sleep(EASINGS * EASE_S)
+    found.add(f"agent.rss_after_{what}_mb", memory_mb(agent.pid)["VmRSS"])
 
 
 def _sensing(folder: Path, loads: Loads, rate: float, seconds: float) -> float:
@@ -170,17 +182,21 @@ def _files(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> None:
         found.add(f"{name}.rate", removed.count / removed.seconds)
         found.add(f"{name}.unaccounted", removed.unaccounted)
         found.add(f"{name}.gaps", len(removed.gaps))
+    files.deepen(agent, DEPTH)
+    _after_flood(agent, "files", found)
 
 
 _TOLD: dict[str, tuple[str, float | None]] = {
     **{f"agent.exec_{rate}.unaccounted": ("events", 0) for rate in FULL.rates},
-    "agent.exec_1000.cpu_percent": ("%", 10),
+    "agent.exec_1000.cpu_percent": ("%", 8),
     "agent.exec_1000.sensing_cpu_percent": ("%", 4),
     "agent.exec_3000.cpu_percent": ("%", None),
     "agent.exec_max.cpu_percent": ("%", None),
     "agent.exec_max.rate": ("exec/s", None),
     "agent.rss_mb": ("MB", 80),
     "agent.rss_peak_mb": ("MB", None),
+    "agent.rss_after_execs_mb": ("MB", 80),
+    "agent.rss_after_files_mb": ("MB", 80),
     "agent.pss_mb": ("MB", None),
     "agent.files_15000.unattributed": ("changes", 0),
     "agent.files_15000.misattributed": ("changes", 0),
@@ -194,19 +210,20 @@ _TOLD: dict[str, tuple[str, float | None]] = {
     "peer.laurel.exec_1000.cpu_percent": ("%", None),
 }
 """What becomes a result, with its unit and target."""
+WORST = ("unaccounted", "unattributed", "misattributed", "untold", "after_flood_mb")
 
 
 def _results(found: Found) -> Iterator[Result]:
     auditd = found.middle("peer.auditd.exec_1000.cpu_percent")
     for name, (unit, target) in _TOLD.items():
         # Of losses the worst round counts, of costs the middle one.
-        worst = name.endswith(("unaccounted", "unattributed", "misattributed", "untold"))
+        worst = name.endswith(WORST)
         value = max(found.series.get(name, ()), default=None) if worst else found.middle(name)
         if value is not None:
             against = auditd if name.startswith("agent.exec_1000.") and unit == "%" else None
             yield Result(name, value, unit, target, against)
-    for kind in slowdown.KINDS:
-        yield Result(f"agent.slowdown.{kind}_percent", found.least.percent(kind), "%")
+    for kind, target in slowdown.TARGETS.items():
+        yield Result(f"agent.slowdown.{kind}_percent", found.least.percent(kind), "%", target)
     for name, why in found.left_out.items():
         if name not in found.series:
             print(f"{name} is left out: {why}")

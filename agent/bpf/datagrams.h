@@ -204,6 +204,7 @@ static __always_inline int holds(struct task_struct *task, struct sock *sock)
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_packet, struct sk_buff *packet)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct sock *sock = BPF_CORE_READ(packet, sk);
 	struct destination destination = {};
 	unsigned char *head, *ip, *udp;
@@ -229,11 +230,15 @@ int BPF_PROG(on_packet, struct sk_buff *packet)
 	}
 	if (destination.family == AF_INET)
 		bpf_probe_read_kernel(destination.address, 4, ip + 16);
+	/* Mostly it is the sender's, and told: who holds the socket is a walk. */
+	if (ports[1] != __builtin_bswap16(DNS_PORT) && is_known(&destination, task, 1))
+		return 0;
+	destination.start_ns = destination.pid = destination.exec = 0;
 	size = BPF_CORE_READ(packet, len) - BPF_CORE_READ(packet, data_len) - (udp - ip) - 8;
 	if (size > 65535)
 		size = 0;
 	return tell_datagram(SLOT_DATAGRAM, sock, &destination, udp + 8, size, 0,
-			     holds((void *)bpf_get_current_task(), sock));
+			     holds(task, sock));
 }
 
 #endif

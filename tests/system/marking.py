@@ -11,8 +11,9 @@ from typing import Self
 from tests.system.running import Running, wait
 
 PAUSE_S = 0.03
-READING_S = 0.1
-"""How much longer than the time without an agent its gap may be said to be, at each end."""
+STOPPING_S, OPENING_S = 0.1, 1.0
+"""How much earlier than the time without an agent its gap may begin, and how much later end: it is
+over once the last of the sources is open, on a busy machine well after the first."""
 
 
 def at(text: str) -> float:
@@ -75,7 +76,7 @@ class Marks:
 
     def told_within(self, told: Counter[int], gap: dict) -> list[int]:
         """Numbers that are told although they ran within a gap, away from its ends."""
-        start, end = at(gap["from"]) + READING_S, at(gap["to"]) - READING_S
+        start, end = at(gap["from"]) + STOPPING_S, at(gap["to"]) - OPENING_S
         return [n for n in told if start < self.spans[n][0] and self.spans[n][1] < end]
 
 

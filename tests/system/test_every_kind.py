@@ -1,5 +1,6 @@
 """What a person does on a real host, each in its own kind of event, asked for over REST."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -74,6 +75,23 @@ def test_a_program_made_setuid_linked_and_given_away_is_told_and_alerts(nighther
         "forensic/activities", type="sensitive files modified", search=f"chmod 4755 {program}"
     )
     assert row["modifiedFiles"] == [str(program)]
+
+
+def test_a_program_that_a_person_ran_is_found_by_its_hash(nightherd, person, program):
+    name, uid = person
+    with program.open("ab") as opened:  # no other host has it
+        opened.write(program.name.encode())
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    as_person(uid, f"{program}; {program}", terminal=True)
+    found = nightherd.soon(lambda: nightherd.get("nightherd/events", sha256=digest))
+    assert {row["kind"] for row in found} == {"file_hash"}
+    assert len(found) == 1
+    assert (found[0]["paths"], found[0]["sha256"]) == ([str(program)], digest)
+    # Who wrote it changed a watched folder; whoever came first is named.
+    if found[0]["details"]["reason"] == "executed":
+        assert found[0]["user"] == name
+    summary = nightherd.get("nightherd/events/summary", sha256=digest, facet="host")
+    assert [each["count"] for each in summary["facets"]["host"]["values"]] == [1]
 
 
 def test_a_log_that_is_cut_short_is_told(nightherd, person, log):

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -101,12 +100,12 @@ def test_a_restart_of_all_is_one_short_gap_that_is_exact(own):
         running.process.send_signal(signal.SIGINT)
         wait(lambda: "stopped enrolment" in running.said())
         running.process.send_signal(signal.SIGINT)  # the impatient change nothing
-        assert running.process.wait(timeout=150) == 0
-        again = Running(Path(running.home))
+        assert running.close() == 0
+        order = re.findall(r"^stopped (\w+)", running.said(), re.MULTILINE)
+        again = Running(running.home)
         own.append(again)
         again.until_up()
         marks.more()
-    order = re.findall(r"^stopped (\w+)", running.said(), re.MULTILINE)
     assert order == ["enrolment", "gateway", "detector", "modeler", "store", "mongod", "agent"]
     told = marks.told(again)
     fresh = [gap for gap in gaps(again, "agentDown") if gap["from"] not in before]
