@@ -20,7 +20,7 @@ def status(watched, level):
     watched.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def load(busy, host):
     """Nothing beside it; or twice as many programs as cores that only compute."""
     if not busy:
