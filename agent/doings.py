@@ -86,6 +86,10 @@ class Doings:
                 end, forked.end = forked.end, None
                 self._exited(end, forked.ran, now)
 
+    def tell_fork(self, ran: Ran, now: int) -> None:
+        """Tell of a fork whose image may be named, although it executed another soon."""
+        self._output.add(forks.made_of(ran), now)
+
     # -- processes -------------------------------------------------------------------------------
 
     def forked(self, record: ProcessRecord, now: int) -> None:

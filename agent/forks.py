@@ -6,6 +6,7 @@ something itself, or whose child executes, is an image of its own: what names it
 
 from collections.abc import Iterator
 
+from agent.lines import Ran
 from agent.processes import Process
 from agent.sensors.records import ProcessRecord
 from agent.stages.fold import Made
@@ -25,10 +26,14 @@ def _told(process: Process) -> Iterator[tuple[Made, Process]]:
     if process.fork_told:
         return
     process.fork_told = True
-    ran = process.ran
+    yield made_of(process.ran), process
+
+
+def made_of(ran: Ran) -> Made:
+    """Return the event of a fork, of which `ran` is the image."""
     event = events.Event(event_time=ran.image.start_time, attribution=events.ATTRIBUTION_EXACT)
     event.fork.SetInParent()
-    yield Made(ran, event, urgent=False, kind="fork"), process
+    return Made(ran, event, urgent=False, kind="fork")
 
 
 def is_told(process: Process, end: ProcessRecord) -> bool:

@@ -51,7 +51,10 @@ class LoggedCalls:
         text = event.texts[event.kinds.index("SYSCALL")]
         if _EXECVE in event.kinds and _SUCCESS in text[:_SUCCESS_WITHIN]:
             call = call_of(event)
-            return call is not None and self._is_told(text, call, event, made)
+            if call is None or not call.succeeded:
+                return False
+            self._names.learn(text)
+            return self._executed(event, call, made)
         head = _HEAD.match(text)
         if head is None:  # in another order than the kernel's
             call = call_of(event)

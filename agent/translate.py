@@ -123,7 +123,7 @@ class Translator:
         closed: list[str] = []
         exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
-            self._sessions.go_on_until(record.boot_ns)
+            self._sessions.go_on_until(record)
             if not isinstance(record, ProcessRecord):
                 self.doings.handle(record, now)
             elif record.kind == "fork":
@@ -141,10 +141,11 @@ class Translator:
         program = known.executable if known is not None else b""
         if known is not None and known.known_ran is not None:
             closed.append(known.known_ran.image.exec_id)
-        if known is not None and not known.executed and record.pid in self._identifier.changers:
-            # What it did before it executed may be one of the changes that come next.
-            self.doings.tell_forks(known, now)
+        forked = known is not None and not (known.executed or known.fork_told)
         process = self._identifier.exec(record)
+        if forked and record.pid in self._identifier.changers:
+            # What it did before it executed may be one of the changes that come next.
+            self.doings.tell_fork(process.history[0][1], now)
         if process.session is not None:
             self._sessions.look_for_address(process, process.session, record.boot_ns)
         if process.untold:

@@ -11,8 +11,9 @@ import pytest
 
 from agent.sensors.records import Record, Sensor
 from tests.agent.doing import Doing
+from tests.patience import patient
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = patient(60)
 
 
 @pytest.fixture
