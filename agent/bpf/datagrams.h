@@ -38,7 +38,7 @@ static __always_inline int is_known(struct destination *destination, struct task
 	if (BPF_CORE_READ(task, flags) & PF_KTHREAD && holds)
 		return 1;
 	if (holds) {
-		destination->start_ns = start_of(BPF_CORE_READ(task, group_leader));
+		destination->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 		destination->pid = BPF_CORE_READ(task, tgid);
 		destination->exec = BPF_CORE_READ(task, self_exec_id);
 	}
@@ -88,7 +88,7 @@ static __always_inline int tell_datagram(__u32 slot, struct sock *sock,
 			return 0;
 	}
 	bpf_map_update_elem(&destinations, destination, &yes, BPF_ANY);
-	identify(&record->header, task, RECORD_DATAGRAM);
+	identify_current(&record->header, RECORD_DATAGRAM);
 	addresses = (void *)record->text;
 	__builtin_memset(record->values, 0, sizeof(record->values));
 	__builtin_memset(addresses, 0, sizeof(*addresses));
@@ -205,13 +205,13 @@ SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_packet, struct sk_buff *packet)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct sock *sock = BPF_CORE_READ(packet, sk);
+	struct sock *sock = packet->sk; /* not by a helper: this runs for each packet of TCP, too */
 	struct destination destination = {};
 	unsigned char *head, *ip, *udp;
 	__u64 size;
 	__be16 ports[2];
 
-	if (!sock || BPF_CORE_READ(sock, sk_protocol) != IPPROTO_UDP)
+	if (!sock || sock->sk_protocol != IPPROTO_UDP)
 		return 0;
 	head = BPF_CORE_READ(packet, head);
 	ip = head + BPF_CORE_READ(packet, network_header);
