@@ -69,6 +69,13 @@ class Host:
         print(f"{self.name}: up after {time.monotonic() - self.began:.0f} s")
         return self
 
+    def _why(self, done: subprocess.CompletedProcess) -> str:
+        """Return what a failed command said, and what became of the guest where it is gone."""
+        said = done.stderr[-3000:].decode(errors="replace")
+        if (status := self._process.poll()) is not None:
+            said += f"QEMU ended: {status}: {self._said('qemu.log')} {self._said('serial.log')}"
+        return said
+
     def _said(self, log: str) -> str:
         return (self._folder / log).read_text(errors="replace")[-1500:]
 
@@ -78,7 +85,7 @@ class Host:
         """Run a command as root and return what it printed; fails the test where it fails."""
         done = self._ssh("root", command, limit_s=limit_s, data=data)
         said = done.stdout.decode(errors="replace")
-        assert done.returncode == 0, (command, done.returncode, said[-3000:], done.stderr[-3000:])
+        assert done.returncode == 0, (command, done.returncode, said[-3000:], self._why(done))
         return said
 
     def tried(self, command: str, *, limit_s: float = COMMAND_S) -> tuple[int, str]:
@@ -89,7 +96,7 @@ class Host:
     def read(self, command: str) -> bytes:
         """Return the very bytes that a command of root prints."""
         done = self._ssh("root", command, limit_s=COMMAND_S)
-        assert done.returncode == 0, (command, done.stderr[-2000:])
+        assert done.returncode == 0, (command, self._why(done))
         return done.stdout
 
     def put(self, path: str, content: str | bytes, mode: str = "0644") -> None:
