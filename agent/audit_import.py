@@ -179,8 +179,7 @@ class AuditImport:
                 b"",
                 {**read("SYSCALL", call), **record.fields},
             )
-        else:
-            self._names.learn(record.text)
+        self._names.learn(record.text if call is None else call)
         may_open = record.kind in _OPENS
         if may_open and opens(record.kind, record.fields):
             self._names.logged_in(record.fields)

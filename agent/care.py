@@ -11,6 +11,7 @@ import structlog
 from agent.cloud import CloudFacts
 from agent.cost import Cost
 from agent.hostfacts import read_facts
+from agent.memory import EASE_S, Memory
 from agent.pipeline import Pipeline
 from agent.selftest import Canary
 from agent.sensors import open_sensors
@@ -56,6 +57,7 @@ class Care:
         self._not_seen: list[str] = []
         self._canaries = settings.dir / "canary"
         self._cost = cost
+        self._memory = Memory()
 
     async def run(self) -> None:
         """Begin, then care until cancelled; the last status is written by `stop`."""
@@ -67,6 +69,7 @@ class Care:
             tasks.create_task(self._every(PACKAGES_S, self._read_packages))
             tasks.create_task(self._every(NEWS_S, self._tell_news, at_once=True))
             tasks.create_task(self._every(self._settings.status_seconds, self._running))
+            tasks.create_task(self._every(EASE_S, self._memory.ease))
 
     async def _every(
         self, seconds: float, do: Callable[[], object], *, at_once: bool = False

@@ -17,7 +17,6 @@ from agent.processes import Process
 from agent.sensors.records import (
     FileRecord,
     KernelRecord,
-    MountRecord,
     ProcessRecord,
     SocketRecord,
 )
@@ -31,7 +30,7 @@ _MOST_REMEMBERED: Final = 1024
 
 Collect = Callable[[FileRecord, Ran | None, int], None]
 Exited = Callable[[ProcessRecord, Ran, int], None]
-Mounted = Callable[[MountRecord, Ran | None, int], None]
+Mounted = Callable[[Made, int], None]
 
 
 class Doings:
@@ -80,11 +79,15 @@ class Doings:
 
     def tell_forks(self, process: Process, now: int) -> None:
         """Tell of the forks that lead to a process of which is told, and of their ends."""
-        for made, forked in forks.named(process, self._output.offset_ns):
+        for made, forked in forks.named(process):
             self._output.add(made, now)
             if forked.end is not None:
                 end, forked.end = forked.end, None
                 self._exited(end, forked.ran, now)
+
+    def tell_fork(self, ran: Ran, now: int) -> None:
+        """Tell of a fork whose image may be named, although it executed another soon."""
+        self._output.add(forks.made_of(ran), now)
 
     # -- processes -------------------------------------------------------------------------------
 
@@ -123,9 +126,6 @@ class Doings:
             before, user, _, _ = record.numbers
             if process is not None and (gain := self._gains.called(process, before, user)):
                 self._gained(process, gain, record.boot_ns, now)
-        elif record.kind in kernel_events.MOUNT_KINDS:
-            mount, ran = kernel_events.mount_of(record), self._ran(process, now, record.boot_ns)
-            self._mounted(mount, ran, now)
         elif record.kind in kernel_events.FILE_KINDS:
             file = kernel_events.file_of(record)
             self._modes[file.pid, file.path] = file
@@ -140,7 +140,11 @@ class Doings:
             if process is None:
                 event.attribution = events.ATTRIBUTION_UNKNOWN
             ran = self._ran(process, now, record.boot_ns)
-            self._output.add(Made(ran, event, record.kind in kernel_events.URGENT), now)
+            made = Made(ran, event, record.kind in kernel_events.URGENT)
+            if made.kind == "mount_change":
+                self._mounted(made, now)
+            else:
+                self._output.add(made, now)
 
     def is_told(self, record: FileRecord) -> bool:
         """Whether a change of a file was told already, by whoever saw it happen."""

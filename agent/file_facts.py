@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Final
 
-from agent.lines import Ran
 from agent.output import Output
 from agent.sensors.records import MountRecord, ReadRecord
 from agent.sorted_records import SortedRecords
@@ -43,7 +42,7 @@ class FileFacts:
         for read in records.reads:
             self._read(read)
         for mount in records.mounts:
-            self.mounted(mount, None, now)
+            self.mounted(self._made(mount), now)
         for exec_id in closed:
             for made in self._reads.ended(exec_id, self._output.offset_ns):
                 self._output.add(made, now)
@@ -52,20 +51,20 @@ class FileFacts:
         """Tell what was collected for long enough."""
         for made in self._reads.due(now, self._output.offset_ns):
             self._output.add(made, now)
-        for mount, ran in list(self._mountings.due(now)):
-            self._tell_mount(mount, ran, now)
+        for made in self._mountings.due(now):
+            self._output.add(made, now)
 
     def finish(self, now: int) -> None:
         """Tell everything."""
         for made in self._reads.all(self._output.offset_ns):
             self._output.add(made, now)
-        for mount, ran in list(self._mountings.due(now + (1 << 62))):
-            self._tell_mount(mount, ran, now)
+        for made in self._mountings.due(now + (1 << 62)):
+            self._output.add(made, now)
 
-    def mounted(self, record: MountRecord, ran: Ran | None, now: int) -> None:
-        """Take in a change of the mount table, that `ran` made if it is known."""
-        for each, by in list(self._mountings.add(record, ran, now)):
-            self._tell_mount(each, by, now)
+    def mounted(self, made: Made, now: int) -> None:
+        """Take in an event of a mount: another source may know more of the same."""
+        for each in self._mountings.add(made, now):
+            self._output.add(each, now)
 
     def _read(self, record: ReadRecord) -> None:
         process = self._identifier.processes.who(record.pid)
@@ -85,11 +84,12 @@ class FileFacts:
             tuple(each.image.exec_id for each in several) if len(several) > 1 else (),
         )
 
-    def _tell_mount(self, record: MountRecord, ran: Ran | None, now: int) -> None:
+    def _made(self, record: MountRecord) -> Made:
+        process = self._identifier.processes.who(record.pid) if record.pid else None
         sure = events.ATTRIBUTION_EXACT if record.exact else events.ATTRIBUTION_INFERRED
         event = events.Event(
             event_time=clock.to_timestamp(record.boot_ns + self._output.offset_ns),
-            attribution=events.ATTRIBUTION_UNKNOWN if ran is None else sure,
+            attribution=events.ATTRIBUTION_UNKNOWN if process is None else sure,
             mount_change=_Mount(
                 operation=_OPERATIONS[record.operation],
                 source=record.source,
@@ -99,4 +99,7 @@ class FileFacts:
                 watched_paths=record.watched,
             ),
         )
-        self._output.add(Made(ran, event, urgent=bool(record.watched)), now)
+        ran = None
+        if process is not None:
+            ran = self._identifier.images.refresh(process, record.boot_ns)
+        return Made(ran, event, urgent=bool(record.watched))

@@ -6,36 +6,34 @@ something itself, or whose child executes, is an image of its own: what names it
 
 from collections.abc import Iterator
 
+from agent.lines import Ran
 from agent.processes import Process
 from agent.sensors.records import ProcessRecord
 from agent.stages.fold import Made
-from chassis import clock
 from nightherd.event.v1 import event_pb2 as events
 
 
-def named(process: Process, offset_ns: int) -> Iterator[tuple[Made, Process]]:
-    """Yield the forks that an event of `process` makes known, an upper one before a lower one.
-
-    Args:
-        process: who is named, itself or by what it executed.
-        offset_ns: what makes boot time wall time.
-    """
+def named(process: Process) -> Iterator[tuple[Made, Process]]:
+    """Yield the forks that an event of `process` makes known, an upper one before a lower one."""
     for each in process.untold:
-        yield from _told(each, offset_ns)
+        yield from _told(each)
     process.untold = ()
     if not process.executed:
-        yield from _told(process, offset_ns)
+        yield from _told(process)
 
 
-def _told(process: Process, offset_ns: int) -> Iterator[tuple[Made, Process]]:
+def _told(process: Process) -> Iterator[tuple[Made, Process]]:
     if process.fork_told:
         return
     process.fork_told = True
-    event = events.Event(attribution=events.ATTRIBUTION_EXACT)
-    time = event.event_time
-    time.seconds, time.nanos = divmod(process.start_ns + offset_ns, clock.NS)
+    yield made_of(process.ran), process
+
+
+def made_of(ran: Ran) -> Made:
+    """Return the event of a fork, of which `ran` is the image."""
+    event = events.Event(event_time=ran.image.start_time, attribution=events.ATTRIBUTION_EXACT)
     event.fork.SetInParent()
-    yield Made(process.ran, event, urgent=False, kind="fork"), process
+    return Made(ran, event, urgent=False, kind="fork")
 
 
 def is_told(process: Process, end: ProcessRecord) -> bool:

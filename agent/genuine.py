@@ -10,7 +10,7 @@ References: deb-md5sums(5), proc_pid_exe(5)
 import hashlib
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.owners import Owners
 
@@ -22,6 +22,35 @@ _INFO: Final = "var/lib/dpkg/info"
 _Version = tuple[int, int, int, int, int]
 
 
+class Running(NamedTuple):
+    """A process that runs a program, and the file that the kernel told it runs."""
+
+    pid: int
+    device: int = 0
+    """As the kernel numbers it (major << 20 | minor); 0: not told."""
+    inode: int = 0
+    """0: not told, or of an interpreter."""
+
+    def is_another(self, path: bytes, there: os.stat_result) -> bool:
+        """Whether it runs another file than is at `path`, as far as the kernel says so."""
+        if self.inode:
+            device = os.major(there.st_dev) << 20 | os.minor(there.st_dev)
+            return self.device == device and self.inode != there.st_ino
+        if not self.pid:
+            return False
+        executable = f"/proc/{self.pid}/exe"
+        try:
+            if os.readlink(executable) != os.fsdecode(path):  # noqa: PTH115  (a name, not a path)
+                return False  # it runs something else by now, or a file that was replaced
+            running = os.stat(executable)  # noqa: PTH116
+        except OSError:
+            return False
+        return (running.st_dev, running.st_ino) != (there.st_dev, there.st_ino)
+
+
+NOT_RUNNING: Final = Running(0)
+
+
 class Genuine:
     """Answers for the few programs that are trusted: openers of sessions, package managers."""
 
@@ -30,8 +59,8 @@ class Genuine:
         self._owners = owners
         self._known: dict[tuple[bytes, _Version], bool] = {}
 
-    def __call__(self, path: bytes, pid: int = 0) -> bool:
-        """Whether the program at `path`, which process `pid` may still run, is a package's.
+    def __call__(self, path: bytes, running: Running = NOT_RUNNING) -> bool:
+        """Whether the program at `path`, as a process runs it, is a package's.
 
         Where no database is known, its place must do.
         """
@@ -46,7 +75,7 @@ class Genuine:
             status = there.stat()
         except OSError:
             return True  # it ran, and was replaced or removed since
-        if pid and _runs_another(pid, path, status):
+        if running.is_another(path, status):
             return False
         version = (
             status.st_dev,
@@ -86,15 +115,3 @@ class Genuine:
             except OSError:
                 continue
         return b""
-
-
-def _runs_another(pid: int, path: bytes, status: os.stat_result) -> bool:
-    """Whether a living process runs another file that has the same path where it is."""
-    executable = f"/proc/{pid}/exe"
-    try:
-        if os.readlink(executable) != os.fsdecode(path):  # noqa: PTH115  (a name, not a path)
-            return False
-        running = os.stat(executable)  # noqa: PTH116
-    except OSError:
-        return False
-    return (running.st_dev, running.st_ino) != (status.st_dev, status.st_ino)

@@ -40,12 +40,12 @@ class Shares:
     def add(self, made: Made) -> None:
         """Count an event."""
         self.events += 1
-        image = made.image
-        if image is None:
+        ran = made.ran
+        if ran is None:
             self.of_nobody += 1
-        elif image.service:
+        elif ran.image.service:
             self.of_services += 1
-        elif image.HasField("session_id"):
+        elif ran.image.HasField("session_id"):
             self.in_sessions += 1
         else:
             self.of_neither += 1

@@ -11,6 +11,7 @@ References: https://github.com/linux-audit/audit-documentation/wiki/SPEC-User-Ac
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -20,6 +21,7 @@ from nightherd.event.v1 import event_pb2 as events
 _Change = events.AccountChange
 _USER, _GROUP = _Change.SUBJECT_USER, _Change.SUBJECT_GROUP
 _MOST_DIGITS: Final = 12
+_MOST_OPERATION_BYTES: Final = 1024
 
 
 class _Meaning(NamedTuple):
@@ -100,7 +102,10 @@ def account_change_of(kind: str, fields: Mapping[str, bytes]) -> events.AccountC
         kind: type of the record.
         fields: of it.
     """
-    operation = b" ".join(fields.get("op", b"").replace(b"-", b" ").lower().split())
+    said = fields.get("op", b"")
+    if kind == "USER_ACCT" and b" group " not in said:
+        return None  # of a login, as nearly all are
+    operation = b" ".join(said.replace(b"-", b" ").lower().split())[:_MOST_OPERATION_BYTES]
     if kind == "USER_ACCT":
         found = _BY_GPASSWD.match(operation)
         return (
@@ -130,6 +135,7 @@ def account_change_of(kind: str, fields: Mapping[str, bytes]) -> events.AccountC
     return change
 
 
+@lru_cache(maxsize=256)
 def _meaning(kind: str, operation: bytes) -> _Meaning | None:
     known = _OPERATIONS.get(operation)
     words = operation.split()

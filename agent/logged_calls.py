@@ -51,7 +51,10 @@ class LoggedCalls:
         text = event.texts[event.kinds.index("SYSCALL")]
         if _EXECVE in event.kinds and _SUCCESS in text[:_SUCCESS_WITHIN]:
             call = call_of(event)
-            return call is not None and self._is_told(text, call, event, made)
+            if call is None or not call.succeeded:
+                return False
+            self._names.learn(text)
+            return self._executed(event, call, made)
         head = _HEAD.match(text)
         if head is None:  # in another order than the kernel's
             call = call_of(event)
@@ -90,6 +93,7 @@ class LoggedCalls:
     def _executed(self, event: KernelEvent, call: Call, made: list[Made]) -> bool:
         before = self._identifier.processes.get(call.pid)
         ran = before.known_ran if before is not None else None
+        forked = before is not None and not before.executed
         executed = self._processes.executed(event, call)
         if executed is None:
             return False
@@ -98,8 +102,7 @@ class LoggedCalls:
             if len(self._files):
                 made += self._files.ended(ran.image.exec_id)
             if len(self._failures):
-                own = self._failures.executed(ran.image.exec_id, program.requested_path)
-                made += _failed(own)
+                self._failures.executed(_who(forked, ran), program.requested_path)
         told = _event(event.wall_ns)
         told.exec.requested_path = program.requested_path
         made.append(Made(process.ran, told, kind="exec"))
@@ -118,7 +121,7 @@ class LoggedCalls:
             arguments,
             cut,
         )
-        made += _failed(self._failures.add(ran.image.exec_id, failure))
+        made += _failed(self._failures.add(_who(not process.executed, ran), failure))
         return True
 
     def _forked(self, call: Call, wall_ns: int) -> bool:
@@ -152,6 +155,11 @@ class LoggedCalls:
             if full is not None:
                 made.append(full)
         return True
+
+
+def _who(forked: bool, ran: Ran) -> str:  # noqa: FBT001  (one meaning)
+    """Return whose request it is: children that only forked request on behalf of their parent."""
+    return (ran.image.parent_exec_id if forked else "") or ran.image.exec_id
 
 
 def _failed(failures: list[Failure[Ran]]) -> list[Made]:

@@ -13,7 +13,7 @@ from agent.logged_names import LoggedNames
 from agent.logged_sessions import LoggedSessions, id_of, opens, record_of, terminal_in
 from agent.processes import Process
 from agent.sensors.audit_assembly import KernelEvent
-from agent.sensors.audit_calls import Call, exec_of, program_of
+from agent.sensors.audit_calls import MOST_PID, Call, exec_of, program_of
 from agent.sensors.records import UNSET_ID, ProcessRecord
 from agent.stages.identify import Identifier
 from agent.stages.sessions import USER_MANAGER
@@ -22,8 +22,6 @@ MOST_KNOWN: Final = 20_000
 """Logs seldom tell ends: who was not heard of for longest is forgotten."""
 SOON_NS: Final = 5_000_000_000
 """A pid that executes again after longer is another process: few logs tell forks, none ends."""
-MOST_PID: Final = 0x7FFFFFFF
-"""As the contract has them."""
 _SUDO: Final = b"/usr/bin/sudo"
 _FAR: Final = 1 << 62
 
@@ -55,6 +53,8 @@ class LoggedProcesses:
             self._leave_stale(call)
         if call.session_id != UNSET_ID:
             self.sessions.settle(call.login_user_id, call.session_id)
+            if call.ppid == 1:
+                self.sessions.orphaned(call.login_user_id, call.session_id, event.wall_ns)
         self._hear_of(call.pid, event.wall_ns)
         process = self._identifier.exec(record)
         self._root(process, event.wall_ns)
@@ -165,13 +165,17 @@ class LoggedProcesses:
 
     def _root(self, process: Process, wall_ns: int) -> None:
         """Let a process whose master was not seen belong to its own program, as does all below."""
-        if (
+        first = self._identifier.processes.get(1) if process.parent_pid == 1 else None
+        if first is not None and process.session is None and process.service == first.service:
+            process.service = ""  # what PID 1 started is no work of PID 1's
+        elif (
             process.service
             or (process.session is not None and process.session.kind != USER_MANAGER)
             or process.terminal
             or process.above is not None
-            or not process.program
         ):
+            return
+        if not process.program:
             return
         process.service = process.program.decode("utf-8", "backslashreplace")
         process.known_ran = self._identifier.images.refresh(process, wall_ns)

@@ -6,10 +6,10 @@ comes again, so a session goes by its login uid as well.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from agent.lines import Ran
-from agent.logged_accounts import number_of
 from agent.logged_names import LoggedNames
 from agent.processes import Process
 from agent.sensors.audit_calls import terminal_of
@@ -23,6 +23,8 @@ MOST_ASIDE: Final = 1000
 SAME_LOGIN_NS: Final = 2_000_000_000
 """A LOGIN may come this late after the first of those who are in its session."""
 _NOT_TERMINALS: Final = frozenset(("ssh", "cron", "sshd", "atd", "systemd", "console-kit"))
+
+_MOST_DIGITS: Final = 10
 
 Fields = Mapping[str, bytes]
 
@@ -48,6 +50,14 @@ class LoggedSessions:
         before = self._aside.pop((session_id, login_user_id), None)
         if before is not None:
             sessions[session_id] = before
+
+    def orphaned(self, login_user_id: int, session_id: int, wall_ns: int) -> None:
+        """Note a session that is met by a process which was left to PID 1: that opened none."""
+        sessions = self._identifier.book.sessions
+        if UNSET_ID not in (session_id, login_user_id) and session_id not in sessions:
+            sessions[session_id] = Session(
+                session_id, login_user_id, b"", UNKNOWN, 0, wall_ns, preexisting=True
+            )
 
     def begins(self, process: Process, fields: Fields, wall_ns: int, *, login: bool) -> None:
         """Let `process` be in the session that a record names, begun by it if it is new.
@@ -76,6 +86,7 @@ class LoggedSessions:
             and process.session is known
             and (known.terminal or not terminal)
             and process.image.session_id == session_id
+            and process.image.login_user == self._names[login_user_id]
         ):
             return
         record = record_of(
@@ -114,18 +125,21 @@ class LoggedSessions:
         return True
 
 
+_kind_of: Final = lru_cache(maxsize=256)(kind_of_opener)
+
+
 def opens(kind: str, fields: Fields) -> bool:
     """Whether a record of a type that tells of sessions tells of one that begins.
 
     sudo and su write a USER_START as well, within the session of who calls them.
     """
-    return kind == "LOGIN" or kind_of_opener(fields.get("exe", b"")) != UNKNOWN
+    return kind == "LOGIN" or _kind_of(fields.get("exe", b"")) != UNKNOWN
 
 
 def id_of(fields: Fields, name: str) -> int:
     """Return a uid or the number of a session; UNSET_ID when a record has none."""
-    number = number_of(fields.get(name, b""))
-    return number if number is not None and number <= UNSET_ID else UNSET_ID
+    raw = fields.get(name, b"")
+    return min(int(raw), UNSET_ID) if raw.isdigit() and len(raw) <= _MOST_DIGITS else UNSET_ID
 
 
 def terminal_in(fields: Fields) -> str:

@@ -67,7 +67,7 @@ async def replay_files(settings: Settings, arguments: argparse.Namespace) -> int
         print(f"replay: no such file: {', '.join(missing)}", file=sys.stderr)  # noqa: T201
         return 2
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)  # as the agent does: what it makes seldom has cycles
+    gc.set_threshold(200_000, 20, 20)  # as the agent does: what it makes seldom has cycles
     held = lock(settings.dir)
     spool = Spool(settings.dir / "spool", settings.spool_bytes)
     host = Host(arguments.host_id, arguments.herd, clock.boot_id(), "replay", pb.ORIGIN_IMPORTED)

@@ -7,11 +7,11 @@ from agent import audit_events
 from agent.names import Names
 from agent.output import Output
 from agent.processes import Process
-from agent.sensors.records import AuditRecord
+from agent.sensors.records import AuditRecord, KernelRecord, ProcessRecord, SocketRecord
 from agent.stages.environ import ssh_client_of
 from agent.stages.identify import Identifier
 from agent.stages.session_events import told_login_change, told_session
-from agent.stages.sessions import PERSON, Session
+from agent.stages.sessions import PERSON, UNKNOWN, Session, kind_of_opener
 
 MOST_ADDRESS_LOOKS = 3
 FIRST_NS = 4_000_000
@@ -33,11 +33,18 @@ class SessionNews:
         found.sort(key=lambda each: each[0])
         self._waiting.extend(found)
 
-    def go_on_until(self, boot_ns: int) -> None:
-        """Follow what happened before `boot_ns`."""
-        while self._waiting and self._waiting[0][0] <= boot_ns + FIRST_NS:
-            at_ns, record = self._waiting.popleft()
-            audit_events.note_session(record, self._identifier, at_ns)
+    def go_on_until(self, record: ProcessRecord | KernelRecord | SocketRecord) -> None:
+        """Follow what happened before `record`.
+
+        Who opens sessions (login) may have been executed within the very time that a record of
+        its session bears: then it was executed first.
+        """
+        opens = isinstance(record, ProcessRecord) and record.kind == "exec"
+        first = opens and kind_of_opener(record.executable) != UNKNOWN  # type: ignore[union-attr]
+        until_ns = record.boot_ns + (-FIRST_NS if first else FIRST_NS)
+        while self._waiting and self._waiting[0][0] <= until_ns:
+            at_ns, told = self._waiting.popleft()
+            audit_events.note_session(told, self._identifier, at_ns)
 
     def go_on(self) -> None:
         """Follow the rest."""

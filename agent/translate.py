@@ -35,6 +35,7 @@ from nightherd.event.v1 import event_pb2 as events
 
 MOST_WAITING = 20_000
 """File changes that wait for a guess at who made them."""
+MERGE_LOOK_NS = 100_000_000
 
 
 class Translator:
@@ -59,6 +60,8 @@ class Translator:
         )
         self._waiting: deque[FileRecord] = deque()
         self._own_pid = os.getpid()
+        self._merged_ns = 0
+        """Time of the change before which collections were looked through."""
 
     def advance(self, now: int) -> None:
         """Close what was collected for long enough."""
@@ -120,7 +123,7 @@ class Translator:
         closed: list[str] = []
         exits: list[tuple[ProcessRecord, Ran]] = []
         for record in records:
-            self._sessions.go_on_until(record.boot_ns)
+            self._sessions.go_on_until(record)
             if not isinstance(record, ProcessRecord):
                 self.doings.handle(record, now)
             elif record.kind == "fork":
@@ -138,10 +141,11 @@ class Translator:
         program = known.executable if known is not None else b""
         if known is not None and known.known_ran is not None:
             closed.append(known.known_ran.image.exec_id)
-        if known is not None and not known.executed and record.pid in self._identifier.changers:
-            # What it did before it executed may be one of the changes that come next.
-            self.doings.tell_forks(known, now)
+        forked = known is not None and not (known.executed or known.fork_told)
         process = self._identifier.exec(record)
+        if forked and record.pid in self._identifier.changers:
+            # What it did before it executed may be one of the changes that come next.
+            self.doings.tell_fork(process.history[0][1], now)
         if process.session is not None:
             self._sessions.look_for_address(process, process.session, record.boot_ns)
         if process.untold:
@@ -240,6 +244,11 @@ class Translator:
         entry = self.watch_list.entry_for(record.path)
         if entry is None and record.previous_path:
             entry = self.watch_list.entry_for(record.previous_path)
+        if record.boot_ns - self._merged_ns >= MERGE_LOOK_NS:
+            # However late they are read: what lies a second apart is not one event.
+            self._merged_ns = record.boot_ns
+            for due in self._files.due(record.boot_ns):
+                self._changed(due, now)
         made = self._files.add(
             record,
             ran,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from agent.memory import EASE_S
 from agent.pipeline import TICK_S
 from agent.stages.budget import TELL_NS
 from benchmarks import executions, files, peers, slowdown
@@ -24,6 +25,10 @@ from chassis import clock
 
 CHANGES_A_SECOND = 15_000
 REMOVED = 50_000
+DEPTH = 10_000
+"""Folders in one another."""
+EASINGS = 2
+"""How often the agent may give memory back before what is left counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,6 @@ FULL = Plan(3, {"100": (100, 4), "1000": (1000, 8), "3000": (3000, 5), "max": (0
 QUICK = Plan(1, {"100": (100, 2), "1000": (1000, 5), "3000": (3000, 3), "max": (0, 3)}, 4, 3)
 CALLS_S = 0.5
 """How long each operation is repeated in a turn."""
-QUIET_S = 10.0
-"""How long after a flood memory may take to return."""
 
 
 @dataclass(slots=True)
@@ -135,14 +138,14 @@ def _executions(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> Non
             found.add("agent.rss_mb", memory["VmRSS"])
             found.add("agent.rss_peak_mb", memory["VmHWM"])
             found.add("agent.pss_mb", memory["Pss"])
-    _after_flood(agent, found)
+    _after_flood(agent, "execs", found)
 
 
-def _after_flood(agent: LiveAgent, found: Found) -> None:
-    """Measure the memory of an agent that has done what a flood left it to do."""
+def _after_flood(agent: LiveAgent, what: str, found: Found) -> None:
+    """Measure what stays in memory of a flood, once it is worked off and was given back."""
     agent.settle()
-    time.sleep(QUIET_S)
-    found.add("agent.rss_after_flood_mb", memory_mb(agent.pid)["VmRSS"])
+    time.sleep(EASINGS * EASE_S)
+    found.add(f"agent.rss_after_{what}_mb", memory_mb(agent.pid)["VmRSS"])
 
 
 def _sensing(folder: Path, loads: Loads, rate: float, seconds: float) -> float:
@@ -179,7 +182,8 @@ def _files(agent: LiveAgent, loads: Loads, plan: Plan, found: Found) -> None:
         found.add(f"{name}.rate", removed.count / removed.seconds)
         found.add(f"{name}.unaccounted", removed.unaccounted)
         found.add(f"{name}.gaps", len(removed.gaps))
-    _after_flood(agent, found)
+    files.deepen(agent, DEPTH)
+    _after_flood(agent, "files", found)
 
 
 _TOLD: dict[str, tuple[str, float | None]] = {
@@ -190,8 +194,9 @@ _TOLD: dict[str, tuple[str, float | None]] = {
     "agent.exec_max.cpu_percent": ("%", None),
     "agent.exec_max.rate": ("exec/s", None),
     "agent.rss_mb": ("MB", 80),
-    "agent.rss_after_flood_mb": ("MB", 80),
     "agent.rss_peak_mb": ("MB", None),
+    "agent.rss_after_execs_mb": ("MB", 80),
+    "agent.rss_after_files_mb": ("MB", 80),
     "agent.pss_mb": ("MB", None),
     "agent.files_15000.unattributed": ("changes", 0),
     "agent.files_15000.misattributed": ("changes", 0),

@@ -155,7 +155,7 @@ def _cpu(command: list[str]) -> float:
 def _import(log: Path, folder: Path) -> None:
     """Do what `agent replay --format auditd` does, but for shipping."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)  # as agent replay does
+    gc.set_threshold(200_000, 20, 20)  # as agent replay does
     spool = Spool(folder, 1 << 30)
     host = Host("import-1", "default", str(uuid.UUID(int=0)), "bench", pb.ORIGIN_IMPORTED)
     sealer = Sealer(host, Ed25519PrivateKey.generate(), spool.link)

@@ -1,5 +1,6 @@
 """File changes by the thousand: is each told, and is it told who made it."""
 
+import os
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -121,3 +122,21 @@ def remove(agent: LiveAgent, loads: Loads, count: int, *, stalled: bool = False)
     wanted = {bytes(folder) + b"/%d" % number for number in range(count)}
     gaps = tuple(event.gap for _, event in told if event.HasField("gap"))
     return Removed(count, ran.seconds, len(wanted & gone), gaps)
+
+
+def deepen(agent: LiveAgent, depth: int) -> None:
+    """Make folder in folder, as anybody can who owns one that is watched, and take them out."""
+    top = agent.watched / "deep"
+    top.mkdir()
+    at = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=at)
+        at, above = os.open("d", os.O_RDONLY, dir_fd=at), at
+        os.close(above)
+    os.close(at)
+    agent.settle()
+    while (top / "d" / "d").is_dir():
+        (top / "d" / "d").rename(top / "e")
+        (top / "d").rmdir()
+        (top / "e").rename(top / "d")
+    agent.settle()

@@ -41,22 +41,25 @@ class Loads:
         CannotRun: There is no C compiler, or it does not compile them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, built: bool = False) -> None:
+        """Compile them into `folder`; not when they are `built` there already."""
+        self._folder, self._unwatched = folder, folder / "unwatched"
+        self._unwatched.write_text("x")
+        if built:
+            return
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             raise CannotRun("load generators are C: no cc and no gcc here (apt-get install gcc)")
-        self._folder, self._unwatched = folder, folder / "unwatched"
-        self._unwatched.write_text("x")
         for source in SOURCES.glob("*.c"):
             flags = _FLAGS.get(source.stem, _STATIC)
-            built = subprocess.run(
+            compiled = subprocess.run(
                 [compiler, "-O2", "-Wall", *flags, "-o", folder / source.stem, source],
                 capture_output=True,
                 text=True,
                 check=False,
             )
-            if built.returncode:
-                raise CannotRun(f"{source.name} does not compile:\n{built.stderr}")
+            if compiled.returncode:
+                raise CannotRun(f"{source.name} does not compile:\n{compiled.stderr}")
 
     @property
     def tiny(self) -> str:
@@ -90,7 +93,7 @@ class Loads:
         return self._run(["remover", "remove", str(folder), str(count)])
 
     def calls(self, kind: str, seconds: float, block: int = 200) -> Ran:
-        """Repeat a system call: "getpid", "open" of a file that nobody watches, or "connect"."""
+        """Repeat a call: "getpid", "open" of an unwatched file, "connect" or "datagram"."""
         return self._run(["calls", kind, str(seconds), str(block), str(self._unwatched)])
 
     def _run(self, command: list[str], copies: int = 1) -> Ran:

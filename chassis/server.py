@@ -18,7 +18,8 @@ OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    # Clients ask every 30 s whether we are there; on a slow host two of those come close together.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     # Long streams pin a replica; ending them now and then lets new replicas take their share.
     ("grpc.max_connection_age_ms", 600_000),
     ("grpc.max_connection_age_grace_ms", 30_000),

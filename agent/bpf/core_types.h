@@ -32,6 +32,7 @@ enum {
 };
 enum { BPF_RB_NO_WAKEUP = 1 };
 enum { BPF_ANY = 0 };
+enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158 };
 
 typedef struct {
 	__u32 val;
@@ -206,9 +207,6 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
-} CORE;
-struct task_struct___old { /* `start_boottime` before Linux 5.5 */
-	__u64 real_start_time;
 } CORE;
 struct linux_binprm {
 	const char *filename;

@@ -38,7 +38,7 @@ static __always_inline int is_known(struct destination *destination, struct task
 	if (BPF_CORE_READ(task, flags) & PF_KTHREAD && holds)
 		return 1;
 	if (holds) {
-		destination->start_ns = start_of(BPF_CORE_READ(task, group_leader));
+		destination->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 		destination->pid = BPF_CORE_READ(task, tgid);
 		destination->exec = BPF_CORE_READ(task, self_exec_id);
 	}
@@ -88,7 +88,7 @@ static __always_inline int tell_datagram(__u32 slot, struct sock *sock,
 			return 0;
 	}
 	bpf_map_update_elem(&destinations, destination, &yes, BPF_ANY);
-	identify(&record->header, task, RECORD_DATAGRAM);
+	identify_current(&record->header, RECORD_DATAGRAM);
 	addresses = (void *)record->text;
 	__builtin_memset(record->values, 0, sizeof(record->values));
 	__builtin_memset(addresses, 0, sizeof(*addresses));
@@ -204,13 +204,14 @@ static __always_inline int holds(struct task_struct *task, struct sock *sock)
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_packet, struct sk_buff *packet)
 {
-	struct sock *sock = BPF_CORE_READ(packet, sk);
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct sock *sock = packet->sk; /* not by a helper: this runs for each packet of TCP, too */
 	struct destination destination = {};
 	unsigned char *head, *ip, *udp;
 	__u64 size;
 	__be16 ports[2];
 
-	if (!sock || BPF_CORE_READ(sock, sk_protocol) != IPPROTO_UDP)
+	if (!sock || sock->sk_protocol != IPPROTO_UDP)
 		return 0;
 	head = BPF_CORE_READ(packet, head);
 	ip = head + BPF_CORE_READ(packet, network_header);
@@ -229,11 +230,15 @@ int BPF_PROG(on_packet, struct sk_buff *packet)
 	}
 	if (destination.family == AF_INET)
 		bpf_probe_read_kernel(destination.address, 4, ip + 16);
+	/* Mostly it is the sender's, and told: who holds the socket is a walk. */
+	if (ports[1] != __builtin_bswap16(DNS_PORT) && is_known(&destination, task, 1))
+		return 0;
+	destination.start_ns = destination.pid = destination.exec = 0;
 	size = BPF_CORE_READ(packet, len) - BPF_CORE_READ(packet, data_len) - (udp - ip) - 8;
 	if (size > 65535)
 		size = 0;
 	return tell_datagram(SLOT_DATAGRAM, sock, &destination, udp + 8, size, 0,
-			     holds((void *)bpf_get_current_task(), sock));
+			     holds(task, sock));
 }
 
 #endif

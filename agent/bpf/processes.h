@@ -12,31 +12,30 @@
 
 static __always_inline __u32 mount_namespace_of(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	return task->nsproxy->mnt_ns->ns.inum;
 }
 
 /* Which file it is, and what is noteworthy about it. */
 static __always_inline void describe_file(struct record *record, struct task_struct *task,
 					  struct file *file)
 {
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	struct super_block *super = BPF_CORE_READ(inode, i_sb);
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	__u32 mode = BPF_CORE_READ(inode, i_mode);
+	struct inode *inode = file->f_inode;
+	struct super_block *super = inode->i_sb;
+	const struct cred *cred = task->cred;
+	__u32 mode = inode->i_mode;
 	__u32 traits = 0;
 
-	record->values[0] = BPF_CORE_READ(inode, i_ino);
-	record->values[1] = BPF_CORE_READ(super, s_dev);
+	record->values[0] = inode->i_ino;
+	record->values[1] = super->s_dev;
 	record->values[2] = mount_namespace_of(task);
-	record->values[3] = mode | (__u64)BPF_CORE_READ(inode, i_uid.val) << 32;
-	if (BPF_CORE_READ(super, s_flags) & SB_NOUSER)
+	record->values[3] = mode | (__u64)inode->i_uid.val << 32;
+	if (super->s_flags & SB_NOUSER)
 		traits |= 1 << TRAIT_MEMORY_FILE;
-	else if (!BPF_CORE_READ(inode, i_nlink) ||
-		 !BPF_CORE_READ(file, f_path.dentry, d_hash.pprev))
+	else if (!inode->i_nlink || !file->f_path.dentry->d_hash.pprev)
 		traits |= 1 << TRAIT_DELETED_FILE;
 	if ((mode & S_ISUID && record->header.effective_user_id != record->header.user_id) ||
 	    ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) &&
-	     BPF_CORE_READ(cred, egid.val) != BPF_CORE_READ(cred, gid.val)))
+	     cred->egid.val != cred->gid.val))
 		traits |= 1 << TRAIT_SET_USER_ID;
 	record->header.traits = traits;
 }
@@ -46,24 +45,24 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 {
 	__u32 slot = SLOT_EXEC;
 	struct record *record = bpf_map_lookup_elem(&scratch, &slot);
-	struct mm_struct *memory = BPF_CORE_READ(task, mm);
-	struct file *file = BPF_CORE_READ(memory, exe_file);
-	unsigned long arguments = BPF_CORE_READ(memory, arg_start);
-	__u64 size = BPF_CORE_READ(memory, arg_end) - arguments;
+	struct mm_struct *memory = task->mm;
+	struct file *file = memory->exe_file;
+	unsigned long arguments = memory->arg_start;
+	__u64 size = memory->arg_end - arguments;
 	__u64 offset = 0;
 	__u32 end;
 	long copied;
 
 	if (!record)
 		return 0;
-	identify(&record->header, task, RECORD_EXEC);
+	identify_known(&record->header, task, RECORD_EXEC);
 	record->header.arguments_total = size;
-	record->header.argument_count = BPF_CORE_READ(program, argc);
+	record->header.argument_count = program->argc;
 	describe_file(record, task, file);
-	scan_environment(slot, BPF_CORE_READ(memory, env_start), BPF_CORE_READ(memory, env_end));
+	scan_environment(slot, memory->env_start, memory->env_end);
 
 	copied = bpf_probe_read_kernel_str(record->text, REQUESTED_MAX,
-					   BPF_CORE_READ(program, filename));
+					   program->filename);
 	if (copied > 0 && copied <= REQUESTED_MAX) {
 		record->header.sizes[0] = copied;
 		offset = copied;
@@ -98,10 +97,10 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct header header;
 
-	if (BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid))
+	if (child->pid != child->tgid)
 		return 0; /* a thread */
-	identify(&header, child, RECORD_FORK);
-	header.ppid = BPF_CORE_READ(parent, tgid);
+	identify_known(&header, child, RECORD_FORK);
+	header.ppid = parent->tgid;
 	submit(&header, sizeof(header));
 	return 0;
 }
@@ -109,16 +108,16 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *leader = task->group_leader;
 	struct header header;
 
 	/* The process ends with its last thread, which need not be the first one. */
-	if (BPF_CORE_READ(task, signal, live.counter) != 0)
+	if (task->signal->live.counter != 0)
 		return 0;
-	identify(&header, leader, RECORD_EXIT);
-	header.exit_code = BPF_CORE_READ(task, signal, group_exit_code);
+	identify_known(&header, leader, RECORD_EXIT);
+	header.exit_code = task->signal->group_exit_code;
 	if (!header.exit_code)
-		header.exit_code = BPF_CORE_READ(leader, exit_code);
+		header.exit_code = leader->exit_code;
 	submit(&header, sizeof(header));
 	return 0;
 }

@@ -57,7 +57,7 @@ int BPF_PROG(on_tcp_state, struct sock *sock, int old_state, int new_state)
 	if (new_state != TCP_SYN_SENT && new_state != TCP_LISTEN)
 		return 0;
 	__builtin_memset(&record, 0, sizeof(record));
-	identify(&record.header, (void *)bpf_get_current_task(), RECORD_TCP);
+	identify_current(&record.header, RECORD_TCP);
 	record.addresses.state = new_state;
 	read_local(&record.addresses, sock);
 	read_remote(&record.addresses, sock);
@@ -73,7 +73,7 @@ static __always_inline void tell_bound(struct socket *socket)
 	if (BPF_CORE_READ(sock, sk_protocol) != IPPROTO_UDP)
 		return;
 	__builtin_memset(&record, 0, sizeof(record));
-	identify(&record.header, (void *)bpf_get_current_task(), RECORD_BOUND);
+	identify_current(&record.header, RECORD_BOUND);
 	read_local(&record.addresses, sock);
 	submit(&record, sizeof(record));
 }

@@ -31,6 +31,8 @@ _FIRST_ITEM: Final = b"item=0 "
 _MOST_PLAIN: Final = 256
 """Arguments that are looked at together; more are read one by one."""
 _DELETED: Final = b" (deleted)"
+MOST_PID: Final = 0x7FFFFFFF
+"""As the contract has them."""
 _MOST_ID: Final = (1 << 32) - 1
 _MOST_KEPT: Final = 4096
 _MOST_KEPT_BYTES: Final = 1024
@@ -75,15 +77,18 @@ def call_of(event: KernelEvent) -> Call | None:
     caller = _caller(text[found.end() :]) if found is not None else None
     if found is None or caller is None:
         return _call_from_fields(read("SYSCALL", text))
-    architecture, number, succeeded, result, a0, a1, a2, a3, ppid, pid = found.groups()
+    architecture, number, succeeded, result, a0, a1, a2, a3, ppid_text, pid_text = found.groups()
+    ppid, pid = int(ppid_text), int(pid_text)
+    if not 0 < pid <= MOST_PID:
+        return None
     return Call(
         architecture,
         number,
         succeeded == b"yes",
         result,
         (a0, a1, a2, a3),
-        int(ppid),
-        int(pid),
+        ppid if ppid <= MOST_PID else 0,
+        pid,
         *caller,
     )
 
@@ -106,8 +111,8 @@ def _caller(text: bytes) -> tuple[int, int, int, str, int, bytes] | None:
 
 
 def _call_from_fields(fields: Mapping[str, bytes]) -> Call | None:
-    pid = _id(fields.get("pid", b""), 0)
-    if not pid:
+    pid, ppid = _id(fields.get("pid", b""), 0), _id(fields.get("ppid", b""), 0)
+    if not 0 < pid <= MOST_PID:
         return None
     return Call(
         fields.get("arch", b""),
@@ -120,7 +125,7 @@ def _call_from_fields(fields: Mapping[str, bytes]) -> Call | None:
             fields.get("a2", b""),
             fields.get("a3", b""),
         ),
-        _id(fields.get("ppid", b""), 0),
+        ppid if ppid <= MOST_PID else 0,
         pid,
         _id(fields.get("auid", b""), UNSET_ID),
         _id(fields.get("uid", b""), UNSET_ID),

@@ -58,8 +58,7 @@ class AuditedProcesses:
             if executed is not None:
                 found += self._executed(executed)
                 if len(self._failures):
-                    own = self._failures.executed(executed.pid, executed.requested_path)
-                    found += map(_failed, own)
+                    self._failures.executed(executed.pid, executed.requested_path)
             elif _FAILED in event.texts[0][:_WITHIN]:
                 found += self._not_executed(event)
         return [*found, *map(_failed, self._failures.due(now_wall_ns))]

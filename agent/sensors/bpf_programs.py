@@ -42,7 +42,7 @@ NOT_SEEN: Final[Mapping[str, str]] = {
     "on_udp6": _DATAGRAMS,
     "on_packet": _DATAGRAMS,
 }
-"""Program -> what is not seen without it, as the beginning of a sentence."""
+"""Program -> what is not seen without it: the subject of a sentence."""
 
 STAND_INS: Final[Mapping[str, str]] = {"on_packet": "on_udp"}
 """Program -> the one of which it does the work where that is refused."""
@@ -78,7 +78,10 @@ def sentences(refused: Mapping[str, str]) -> list[str]:
         instead = _INSTEAD.get(name)
         if instead is None or instead in refused:
             told.setdefault(NOT_SEEN[name], why)
-    return [f"{what} is not seen here: {why}." for what, why in sorted(told.items())]
+    return [
+        f"Not seen here: {what[0].lower() + what[1:] if what[1].islower() else what} ({why})."
+        for what, why in sorted(told.items())
+    ]
 
 
 def tells(refused: Collection[str]) -> frozenset[str]:

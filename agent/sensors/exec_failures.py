@@ -71,15 +71,16 @@ class ExecFailures(Generic[Who]):
         self._count += 1
         return self.ended(next(iter(self._open))) if self._count > MOST_OPEN else []
 
-    def executed(self, key: Hashable, path: bytes) -> list[Failure[Who]]:
-        """Close what somebody requested who runs `path` now: what led there is forgotten."""
+    def executed(self, key: Hashable, path: bytes) -> None:
+        """Forget what led somebody to `path`, who runs it now."""
         own = self._open.get(key)
         if own is None:
-            return []
+            return
         for error in _SEARCH:
             if own.pop((posixpath.basename(path), error), None) is not None:
                 self._count -= 1
-        return self.ended(key)
+        if not own:
+            del self._open[key]
 
     def ended(self, key: Hashable) -> list[Failure[Who]]:
         """Close what somebody requested."""

@@ -120,6 +120,7 @@ class FanotifyMarks(WatchedFolders):
 
     def _mounted_anew(self, point: bytes) -> None:
         self._paths.remounted(point)
+        self._blind_devices.clear()
 
     def _same_as_before(self, point: bytes) -> bool:
         try:

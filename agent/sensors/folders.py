@@ -1,7 +1,8 @@
 """What of a watch list exists on this host: folders, files, and the homes of accounts."""
 
 import os
-from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,8 +12,8 @@ from agent.sensors.watchlist import WatchList
 _PASSWD: Final = Path("/etc/passwd")
 _NO_HOMES: Final = (b"/", b"/nonexistent", b"/dev", b"/dev/null", b"/proc", b"/sys")
 _MOST_HOMES: Final = 10_000
-_AT_ONCE: Final = 64
-"""Names of a folder that are looked at before others get a turn."""
+MOST_NAMES: Final = 20_000
+"""Names in one folder that are looked at; of further ones only the changes are seen."""
 
 
 def homes_of_this_host(passwd: Path = _PASSWD) -> list[bytes]:
@@ -41,8 +42,6 @@ class Item(NamedTuple):
     path: bytes
     folder: bool
     link: bool
-    status: os.stat_result | None
-    """Of names that are watched; None of others."""
 
 
 def opened(folder: bytes) -> int:
@@ -54,31 +53,14 @@ def opened(folder: bytes) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def look_into(fd: int, folder: bytes, watch_list: WatchList) -> Iterator[list[Item]]:
-    """Yield what matters of an open folder, in turns: names that are watched or lead on.
+def look_into(fd: int, folder: bytes) -> list[Item]:
+    """Return the names in an open folder, not all of them when there are very many.
 
     A folder that is gone, or closed to us, has nothing in it.
     """
-    turn: list[Item] = []
-    try:
-        with os.scandir(fd) as entries:
-            for count, entry in enumerate(entries, 1):
-                path = in_folder(folder, os.fsencode(entry.name))
-                watched = watch_list.entry_for(path) is not None
-                if watched or watch_list.matters(path):
-                    status = _status(entry) if watched else None
-                    is_folder = entry.is_dir(follow_symlinks=False)
-                    turn.append(Item(path, is_folder, entry.is_symlink(), status))
-                if not count % _AT_ONCE:
-                    yield turn
-                    turn = []
-    except OSError:
-        pass
-    yield turn
-
-
-def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
-    try:
-        return entry.stat(follow_symlinks=False)
-    except OSError:
-        return None
+    found: list[Item] = []
+    with suppress(OSError), os.scandir(fd) as entries:
+        for entry in islice(entries, MOST_NAMES):
+            path = in_folder(folder, os.fsencode(entry.name))
+            found.append(Item(path, entry.is_dir(follow_symlinks=False), entry.is_symlink()))
+    return found

@@ -13,14 +13,18 @@ from typing import Final
 
 from agent.sensors.folder_bounds import FolderBounds
 from agent.sensors.folder_tree import parent_of
-from agent.sensors.folders import Item, look_into, opened
+from agent.sensors.folders import MOST_NAMES, Item, look_into, opened
 from agent.sensors.links import Links
 from agent.sensors.records import FileRecord, Record
-from agent.sensors.survey import Survey
+from agent.sensors.survey import Survey, status_of
 from agent.sensors.watchlist import WatchList
 
 _TURN_NS: Final = 5_000_000
 """How long folders are looked through before the rest of the agent gets its turn."""
+_AT_ONCE: Final = 16
+"""Names of a folder that are looked at before others get a turn."""
+_LEAST_STEPS: Final = 24
+"""So many turns at a time, however slow the machine is: what was made a moment ago is marked."""
 _MOST_WAITING: Final = 4096
 """Looks that wait for their turn; beyond that, everything is looked at once instead."""
 
@@ -66,7 +70,9 @@ class Walking(ABC):
         until_ns = time.monotonic_ns() + patience_ns
         while self._changed_links and time.monotonic_ns() < until_ns:
             self._linked(*self._changed_links.popitem())
-        while self._jobs and time.monotonic_ns() < until_ns:
+        steps = 0
+        while self._jobs and (steps < _LEAST_STEPS or time.monotonic_ns() < until_ns):
+            steps += 1
             if next(self._jobs[0], self) is self:
                 self._jobs.popleft()
 
@@ -100,32 +106,51 @@ class Walking(ABC):
                 self._closed_to_us(folder, error)
                 continue
             try:
-                if not self._mark(folder, fd):
-                    continue
-                for turn in look_into(fd, folder, self._watch_list):
-                    for item in turn:
-                        self._meet(item, like, found)
-                        if item.folder and self._watch_list.leads_on(item.path):
-                            waiting += [item.path] if self._bounds.admit(item.path) else []
-                    yield
+                # Nothing stays open meanwhile: it would keep the filesystem from being unmounted.
+                items = look_into(fd, folder) if self._mark(folder, fd) else []
             finally:
                 os.close(fd)
+            if len(items) >= MOST_NAMES:
+                self._bounds.exceeded[folder] = f"more than {MOST_NAMES} names are not looked at"
+            # Most names lie where nothing is watched but folders that lead on: no look at those.
+            holds, keeps = self._watch_list.holds(folder), self._watch_list.keeps(folder)
+            if not holds and not keeps:
+                items = [item for item in items if item.folder or item.link]
+            for count, item in enumerate(items, 1):
+                self._meet(item, like, found, holds=holds)
+                if keeps and not item.folder:
+                    self._mark_file(item.path)
+                if item.folder and self._watch_list.leads_on(item.path):
+                    waiting += [item.path] if self._bounds.admit(item.path) else []
+                if not count % _AT_ONCE:
+                    yield
+            yield
 
     def _closed_to_us(self, folder: bytes, error: OSError) -> None:
         if isinstance(error, PermissionError):
             self._cannot[folder] = error.strerror or "not watched"
 
-    def _meet(self, item: Item, like: FileRecord | None, found: Existing | None) -> None:
-        """Know one name that was found in a folder."""
-        if item.status is not None:
-            self._survey.found(item.path, item.status)
+    def _meet(
+        self,
+        item: Item,
+        like: FileRecord | None,
+        found: Existing | None,
+        *,
+        holds: bool = True,
+    ) -> None:
+        """Know one name that was found in a folder; `holds`: watched names lie in that."""
+        looked_at = holds or item.folder
+        entry = self._watch_list.entry_for(item.path) if looked_at else None
+        status = status_of(item.path) if entry is not None else None
+        if status is not None:
+            self._survey.found(item.path, status)
             if found is not None:
-                found[item.path] = item.status
+                found[item.path] = status
             if like is not None:
                 self._found.append(like._replace(path=item.path, directory=item.folder))
-        if item.link:
+        if item.link and (entry is not None or self._watch_list.leads_on(item.path)):
             self._linked(item.path, like, found)
-        if not item.folder:
+        if entry is not None and entry.inodes and not item.folder:
             self._mark_file(item.path)
 
     def _linked(
@@ -178,18 +203,17 @@ class Walking(ABC):
 
     def _worth_following(self, name: bytes) -> bool:
         """Whether what a link leads to is watched: folders, and files marked by inode."""
+        leads, entry = self._watch_list.leads_on(name), self._watch_list.entry_for(name)
+        if not leads and (entry is None or not entry.inodes):
+            return False
         if os.path.isdir(name):  # noqa: PTH112 - bytes
-            return (
-                self._watch_list.leads_on(name)
-                and self._watch_list.tree_of(os.path.realpath(name)) is None
-            )
-        entry = self._watch_list.entry_for(name)
+            return leads and self._watch_list.tree_of(os.path.realpath(name)) is None
         if os.path.exists(name):  # noqa: PTH110 - bytes
             if entry is None or not entry.inodes:
                 return False
             return self._watch_list.entry_for(os.path.realpath(name)) is None
         # Nothing is there yet: a folder may come to be where one was listed.
-        return self._watch_list.leads_on(name) and not self._watch_list.tree_of(parent_of(name))
+        return leads and not self._watch_list.tree_of(parent_of(name))
 
     @abstractmethod
     def _everything(self) -> Job:

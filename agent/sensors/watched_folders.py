@@ -158,7 +158,7 @@ class WatchedFolders(Walking):
         status = status_of(mount.point)
         if status is not None and self._watch_list.entry_for(mount.point) is not None:
             folder = stat.S_ISDIR(status.st_mode)
-            self._meet(Item(mount.point, folder, link=False, status=status), None, found)
+            self._meet(Item(mount.point, folder, link=False), None, found)
         shown = list(self._survey.replaced(before, found, now_ns))
         watched = tuple(record.path for record in shown[:_MOST_NAMED])
         kind = mount.file_system.decode(errors="replace")

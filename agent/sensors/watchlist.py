@@ -21,6 +21,7 @@ _CACHE_LIMIT: Final = 20_000
 _LONG: Final = 512
 """Longer paths are judged anew each time: hostile names do not fill the memory."""
 _MOST_SPELLINGS: Final = 4
+_FEW: Final = 64
 _GLOB: Final = re.compile(rb"[*?]")
 
 
@@ -43,8 +44,8 @@ class Entry:
     """Folders so deep in a tree are watched."""
 
 
-_Known = tuple[Entry | None, bytes, str | None]
-"""The entry of a path, the path as it is listed, and the kind of secret."""
+_Known = tuple[Entry | None, bytes]
+"""The entry of a path, and the path as it is listed."""
 
 
 class WatchList:
@@ -72,15 +73,19 @@ class WatchList:
             filter(None, map(patterns.tree, each.paths)) for each in (*self.entries, *self.secrets)
         )
         self._holds = patterns.any_of(map(patterns.holding, self.patterns))
+        self._keeps = patterns.any_of(map(patterns.holding, secret))
         self.links: Mapping[bytes, bytes] = {}
         """Symbolic links: where they lead to, and the watched name that leads there."""
         self._link_lengths: tuple[int, ...] = ()
+        self._link_ends: tuple[bytes, ...] = ()
         self._know_homes(homes)
 
     def _know_homes(self, homes: Iterable[bytes]) -> None:
         self.homes = tuple(dict.fromkeys(home.rstrip(b"/") for home in homes))
         wild = [home for home in self.homes if _GLOB.search(home)]
         self._home = frozenset(self.homes) - frozenset(wild)
+        # Few are compared faster than they are looked up; of many, each path has to be looked up.
+        self._plain_homes = tuple(self._home) if len(self._home) <= _FEW else (b"/",)
         self._home_lengths = tuple(sorted({len(home) for home in self._home}))
         expressions = b"|".join(map(patterns.expression, wild)) or rb"(?!)"
         self._wild_home = re.compile(b"(?:" + expressions + b")(?=/|\\Z)", re.DOTALL)
@@ -97,6 +102,8 @@ class WatchList:
     def _spellings(self, path: bytes) -> list[bytes]:
         """Return the path, and what it is called by links that lead to it."""
         found = [path]
+        if not path.startswith(self._link_ends):
+            return found
         for known in found:
             for length in self._link_lengths:
                 listed = self.links.get(known[:length])
@@ -112,20 +119,16 @@ class WatchList:
         wild = self._wild_home.match(path)
         if wild is not None:
             yield b"~" + path[wild.end() :]
-        for length in self._home_lengths:
+        for length in self._home_lengths if path.startswith(self._plain_homes) else ():
             if path[length : length + 1] in (b"/", b"") and path[:length] in self._home:
                 yield b"~" + path[length:]
 
     def _look(self, path: bytes) -> _Known:
-        spellings = self._spellings(path) if self.links else [path]
-        found, listed, secret = None, path, None
-        for spelled in spellings:
+        for spelled in self._spellings(path) if self.links else (path,):
             for form in self._forms(spelled):
-                if found is None and (match := self._entry.fullmatch(form)):
-                    found, listed = self.entries[_number(match)], spelled
-                if secret is None and (match := self._secret.fullmatch(form)):
-                    secret = self.secrets[_number(match)].name
-        return found, listed, secret
+                if match := self._entry.fullmatch(form):
+                    return self.entries[_number(match)], spelled
+        return None, path
 
     def _find(self, path: bytes) -> _Known:
         known = self._known.get(path)
@@ -147,7 +150,11 @@ class WatchList:
 
     def secret_for(self, path: bytes) -> str | None:
         """Name of the kind of secret that is kept in a file; None when it is none."""
-        return self._find(path)[2]
+        for spelled in self._spellings(path) if self.links else (path,):
+            for form in self._forms(spelled):
+                if match := self._secret.fullmatch(form):
+                    return self.secrets[_number(match)].name
+        return None
 
     def tree_of(self, folder: bytes) -> Entry | None:
         """The entry that has everything below a folder looked at; None when none has."""
@@ -182,8 +189,15 @@ class WatchList:
 
     def holds(self, folder: bytes) -> bool:
         """Whether names of which changes are watched can lie in this very folder."""
+        return self._any_form(self._holds, folder)
+
+    def keeps(self, folder: bytes) -> bool:
+        """Whether secrets can lie in this very folder."""
+        return self._any_form(self._keeps, folder)
+
+    def _any_form(self, pattern: re.Pattern[bytes], folder: bytes) -> bool:
         return any(
-            self._holds.fullmatch(form)
+            pattern.fullmatch(form)
             for spelled in self._spellings(folder)
             for form in self._forms(spelled)
         )
@@ -226,6 +240,7 @@ class WatchList:
         other = copy.copy(self)
         other.links = dict(links)
         other._link_lengths = tuple(sorted({len(end) for end in links}))  # noqa: SLF001
+        other._link_ends = tuple(links)  # noqa: SLF001
         other._forget()  # noqa: SLF001
         return other
 

@@ -59,14 +59,16 @@ class Gains:
         """Look at a process that executed a program; it ran `program` until then."""
         before, now = process.users, _users(record)
         process.users = now
-        if not before or before[1] == now[1] or now[1] in before or not before[1]:
-            return None
         # A setuid program changes the effective user and leaves the real one.
-        told = record.traits & _SET_USER_ID if record.inode else now[1] != record.user_id
-        if told:
-            way = _Gain.WAY_SET_USER_ID_PROGRAM
-            return self._gain(record.executable, before[1], now[1], way)
-        return None if now[1] else self._unexplained(program, before[1], now[1])
+        if record.traits & _SET_USER_ID if record.inode else now[0] != now[1]:
+            known = before is not None and before[0] == now[0]
+            had = before[1] if before is not None and known else now[0]
+            if had in (0, now[1]):
+                return None
+            return self._gain(record.executable, had, now[1], _Gain.WAY_SET_USER_ID_PROGRAM)
+        if not before or now[1] or 0 in before:
+            return None
+        return self._unexplained(program, before[1], now[1])
 
     def called(self, process: Process, before: int, now: int) -> _Gain | None:
         """Look at a process that called one of the setuid family."""

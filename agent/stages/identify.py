@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import deque
 from functools import partial
 
-from agent.genuine import Genuine
+from agent.genuine import Genuine, Running
 from agent.lines import Line, Ran, below
 from agent.names import Names
 from agent.processes import MOST_UNTOLD, TICK_NS, Process, Processes
@@ -207,8 +207,13 @@ class Identifier:
         process.maintenance = not (
             services.place_of(process.cgroup).container_id
             or maintenance.has_hooks(record.arguments)
-            or maintenance.is_elsewhere(record.pid)
-        ) and maintenance.is_genuine(process.program, record.pid, self.images.owners, self.genuine)
+            or maintenance.is_elsewhere(record.pid, record.mount_namespace)
+        ) and maintenance.is_genuine(
+            process.program,
+            Running(record.pid, record.device, 0 if script else record.inode),
+            self.images.owners,
+            self.genuine,
+        )
 
     def _orphaned(self, child: Process, parent: Process) -> None:
         """A parent ended."""

@@ -34,7 +34,8 @@ class Images:
         self.owners = Owners()
         self.containers = ContainerImages()
         self.wall_minus_boot_ns = 0
-        self.host_mount_namespace = mount_namespace_of(1)
+        self.host_mount_namespace = mount_namespace_of("1") or mount_namespace_of("self")
+        """That of PID 1; ours where that is not for us to see."""
         self._most_argument_bytes = MOST_ARGUMENT_BYTES
         # Who stands behind images is often the same: it is made once, and read from bytes for
         # each, which costs a quarter of building it.
@@ -236,7 +237,7 @@ def _provenance(process: Process, at_ns: int) -> "events.Provenance.ValueType":
     )
 
 
-def mount_namespace_of(pid: int) -> int:
+def mount_namespace_of(pid: str) -> int:
     """Return the number of a process's mount namespace; 0: not ours to see."""
     try:
         return Path(f"/proc/{pid}/ns/mnt").stat().st_ino

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from agent.genuine import Genuine
+from agent.genuine import Genuine, Running
 from agent.owners import Owners
 
 _NAMES: Final = frozenset(
@@ -50,14 +50,14 @@ def has_name(program: bytes) -> bool:
     return program.startswith(_SYSTEM_PROGRAMS) and program.rpartition(b"/")[2] in _NAMES
 
 
-def is_genuine(program: bytes, pid: int, owners: Owners, genuine: Genuine) -> bool:
+def is_genuine(program: bytes, running: Running, owners: Owners, genuine: Genuine) -> bool:
     """Whether a program of such a name is what it says.
 
     Where the host has a package database, the file must come from a package manager's package and
     hold what that says: neither a program that somebody put there under the name, nor one that is
     mounted over it, is one. Without a database the name must do.
     """
-    return not owners.known or (owners.owner(program) in _PACKAGES and genuine(program, pid))
+    return not owners.known or (owners.owner(program) in _PACKAGES and genuine(program, running))
 
 
 def has_hooks(arguments: Sequence[bytes]) -> bool:

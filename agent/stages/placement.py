@@ -82,7 +82,7 @@ class Placement:
                 way = _Born.WAY_TRANSIENT_UNIT if place.scope else _Born.WAY_UNSPECIFIED
                 self._leaves_for(process, place.unit, way)
         elif session is not None and session.kind == SCHEDULED:
-            process.service = place.unit or process.service or self._daemon(session.opener)
+            process.service = place.unit or self._scheduler(process, session.opener)
         elif session is not None and (session.kind != USER_MANAGER or place.unit == ""):
             # Also what systemd-run --scope puts apart: it is its session's still.
             process.service = ""
@@ -93,11 +93,18 @@ class Placement:
         elif rooted and session is None and place.unit is None:
             self._leaves_for(process, _as_service(process.program), _Born.WAY_DAEMONISED)
 
-    def _daemon(self, opener: bytes) -> str:
-        """Return the service of the daemon that opened a session, whose child was not seen."""
+    def _scheduler(self, process: Process, opener: bytes) -> str:
+        """Return the service of the daemon that opened a session for a job.
+
+        The job inherits it, or its daemon has it; one that nobody started as a service is its own.
+        """
+        first = self._processes.get(1)
+        nobodys = {"", first.service if first is not None else ""}
+        if process.service not in nobodys:
+            return process.service
         for other in self._processes:
-            if other.executable == opener and other.session is None and other.service:
-                return other.service
+            if other.executable == opener and other.session is None:
+                return other.service if other.service not in nobodys else _as_service(opener)
         return _as_service(opener)
 
     def note_origin(self, process: Process, record: ProcessRecord, came_from: bytes) -> None:

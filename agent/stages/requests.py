@@ -60,9 +60,15 @@ class Requests:
         """Know of nothing yet."""
         self._requests: OrderedDict[int, _Request] = OrderedDict()
         self._number = 0
+        self.cron_folders = _CRON
         self._files: OrderedDict[bytes, events.Image] = OrderedDict()
         self._jobs: dict[int, events.Image] = {}
         """Pid of an at daemon's child -> who wrote the job that it runs."""
+
+    @property
+    def size(self) -> int:
+        """How much is remembered."""
+        return len(self._requests) + len(self._files) + len(self._jobs)
 
     # -- what is heard ---------------------------------------------------------------------------
 
@@ -76,7 +82,8 @@ class Requests:
 
     def wrote(self, path: bytes, image: events.Image) -> None:
         """Note who changed a file that a manager acts by."""
-        if not _is_acted_by(path) or image.maintenance:
+        acted_by = _is_acted_by(path) or path.startswith(self.cron_folders)
+        if not acted_by or image.maintenance:
             return
         if path.startswith(_AT) and _is_daemon(image):
             return
@@ -177,7 +184,7 @@ class Requests:
         """Return who wrote the crontab that has a command."""
         left = MOST_READ
         for path, image in reversed(self._files.items()):
-            if not path.startswith(_CRON) or path.startswith(_AT) or not command:
+            if not path.startswith(self.cron_folders) or path.startswith(_AT) or not command:
                 continue
             if command in _content(path):
                 return _put_there(image, _Born.WAY_CRON)
@@ -188,7 +195,7 @@ class Requests:
 
     def of_scheduled_file(self, path: bytes) -> Origin | None:
         """Return who wrote a script that cron runs (run-parts)."""
-        if not path.startswith(_CRON):
+        if not path.startswith(self.cron_folders):
             return None
         return _put_there(self._files.get(path), _Born.WAY_CRON)
 
@@ -220,7 +227,7 @@ def _runs(command: tuple[bytes, ...], arguments: tuple[bytes, ...]) -> bool:
 
 
 def _is_acted_by(path: bytes) -> bool:
-    return path.startswith((*_AT, *_CRON, *_UNITS)) or _is_users(path)
+    return path.startswith((*_AT, *_UNITS)) or _is_users(path)
 
 
 def _is_users(path: bytes) -> bool:

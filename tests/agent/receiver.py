@@ -12,6 +12,7 @@ from nightherd.store.v1.store_service_pb2_grpc import (
     StoreServiceServicer,
     add_StoreServiceServicer_to_server,
 )
+from tests.patience import patient
 
 
 class Receiver(StoreServiceServicer):
@@ -92,7 +93,7 @@ class Receiver(StoreServiceServicer):
 
     async def until(self, true, seconds: float = 60) -> None:
         """Wait until `true()`; fail after `seconds`."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(patient(seconds)):
             while not true():
                 await asyncio.sleep(0.02)
 

@@ -15,6 +15,7 @@ from evidence.lineage import Lineage
 from nightherd.event.v1 import event_pb2 as events
 from tests.agent.receiver import Receiver
 from tests.conftest import ROOT
+from tests.patience import patient
 
 HOST_ID = uuid.uuid4().hex
 
@@ -71,7 +72,7 @@ class Agent:
     async def end(self, number: int) -> int:
         """End it by a signal; return its status."""
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 60)
+        return await asyncio.wait_for(self.process.wait(), patient(60))
 
 
 @asynccontextmanager

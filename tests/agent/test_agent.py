@@ -44,7 +44,11 @@ async def test_what_happens_arrives_and_nothing_is_lost_by_kill_and_restart(
             image, event = changed(receiver, file)[0]
             assert image.pid == pid
             assert pids_above(receiver, image)[:2] == [os.getpid(), os.getppid()]
-            assert event.attribution == events.ATTRIBUTION_EXACT
+            if event.attribution != events.ATTRIBUTION_EXACT:
+                # It was forked, executed and wrote within a tick: its fork may have written.
+                assert event.attribution == events.ATTRIBUTION_INFERRED
+                assert len(event.file_change.candidate_exec_ids) == 2
+                assert image.exec_id in event.file_change.candidate_exec_ids
             assert image.arguments[1:] == [
                 b"-c",
                 f"echo x > {file}".encode(),

@@ -173,6 +173,20 @@ def test_a_process_whose_master_was_not_seen_belongs_to_its_own_program(tmp_path
     ).replace("9 events", "8 events") in summary
 
 
+def test_what_pid_1_started_is_not_pid_1_s_work(tmp_path):
+    imported = import_lines(
+        tmp_path,
+        call(1, 87, pid=1, ppid=0, exe="/usr/lib/systemd/systemd"),
+        line("CWD", 1, 'cwd="/"'),
+        line("PATH", 1, 'item=0 name="/run/x" inode=7 dev=fe:00 mode=0100644 nametype=DELETE'),
+        *executed(2, "getty", pid=905, ppid=1, tty="tty1", exe="/usr/sbin/agetty"),
+        *executed(3, "nginx", pid=906, ppid=1, exe="/usr/sbin/nginx"),
+        *executed(4, "id", pid=907, ppid=1, auid=1001, ses=3, exe="/usr/bin/id"),
+    )
+    services = {name: image.service for name, image in execs(imported).items()}
+    assert services == {"getty": "/usr/sbin/agetty", "nginx": "/usr/sbin/nginx", "id": ""}
+
+
 def test_names_come_from_what_the_log_says_of_logins_and_root_is_root(tmp_path):
     imported = import_lines(
         tmp_path,
@@ -200,3 +214,15 @@ def test_a_recorded_login_is_interactive_or_scripted_and_never_a_service(shared_
     }.values()
     assert (image.login_user, image.service) == ("root", "")
     assert image.provenance == events.PROVENANCE_SCRIPTED
+
+
+def test_numbers_that_no_process_has_are_nobody_s(tmp_path):
+    imported = import_lines(
+        tmp_path,
+        *executed(1, "id", pid=8220646174, ppid=1, exe="/usr/bin/id"),
+        *executed(2, "id", pid=9, ppid=8220646174, exe="/usr/bin/id"),
+        forked(3, 9, 8220646174, exe="/usr/bin/id"),
+    )
+    imported.assert_nothing_vanished()
+    ((_, image, _),) = imported.told("exec")
+    assert (image.pid, image.ppid) == (9, 0)

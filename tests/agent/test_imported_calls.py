@@ -71,6 +71,26 @@ def test_a_search_that_comes_to_nothing_is_one_event_with_its_count(tmp_path):
     assert event.last_event_time.seconds == 1783414690
 
 
+def test_children_that_only_forked_request_on_behalf_of_their_parent(tmp_path):
+    useradd = {"ppid": 50, "exe": "/usr/sbin/useradd"}
+    imported = import_lines(
+        tmp_path,
+        *executed(1, "useradd", "m", pid=50, ppid=1, exe="/usr/sbin/useradd"),
+        *(
+            each
+            for n in range(4)
+            for each in failed(n + 2, "/usr/sbin/nscd", pid=60 + n, **useradd)
+        ),
+        *failed(8, "/usr/bin/x", pid=70, **useradd),
+        *failed(9, "/bin/x", pid=70, **useradd),
+        *executed(10, "/sbin/x", pid=70, ppid=50, exe="/usr/sbin/x"),
+    )
+    imported.assert_nothing_vanished()
+    ((fact, actor, event),) = imported.told("exec_failure")
+    assert (fact.requested_path, event.count) == (b"/usr/sbin/nscd", 4)
+    assert tuple(actor.arguments) == (b"useradd", b"m")
+
+
 def test_a_storm_of_names_is_a_bounded_number_of_events_and_each_is_counted():
     failures, made = ExecFailures(), []
     for n in range(5000):

@@ -277,9 +277,14 @@ def test_packages_that_dpkg_installs_and_removes_are_told(host, folder, tmp_path
             assert process.returncode == 0
             host.until(lambda action=action: told(action))
             ((image, event),) = told(action)
-            assert (image.executable, image.pid) == (b"/usr/bin/dpkg", process.pid)
-            assert image.maintenance
-            assert event.attribution == events.ATTRIBUTION_EXACT
+            assert image.pid == process.pid
+            if event.attribution == events.ATTRIBUTION_EXACT:
+                assert image.executable == b"/usr/bin/dpkg"
+                assert image.maintenance
+            else:
+                # Within a tick of its fork: a package manager does not win over who started it.
+                assert event.attribution == events.ATTRIBUTION_INFERRED
+                assert not image.maintenance
             change = event.package_change
             assert (change.version, change.previous_version) == (version, before)
     finally:

@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("level", LEVELS[:1] if short else LEVELS, scope="module")
     if "busy" in metafunc.fixturenames:
         busy = [False] if short else [False, True]
-        metafunc.parametrize("busy", busy, scope="module", ids=["idle", "busy"][: len(busy)])
+        metafunc.parametrize("busy", busy, ids=["idle", "busy"][: len(busy)])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

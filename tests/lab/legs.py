@@ -46,9 +46,9 @@ class Leg:
 
     account: str
     added: Told
-    """The change of the account."""
-    ran: Told | None
-    """The start of useradd; none where the level does not see every program."""
+    """The change of the account, and who did it."""
+    command: Told | None
+    """A program that ran with the account's name among its arguments, the latest; none: not seen."""
     told: list[Told]
 
     @property
@@ -62,12 +62,15 @@ class Leg:
         return known
 
 
-def by_person(watched: Watched, *, terminal: bool) -> Leg:
-    """Let alice log in by ssh and add an account by sudo."""
+def by_person(watched: Watched, *, terminal: bool, unhurried: bool = False) -> Leg:
+    """Let alice log in by ssh and add an account by sudo; unhurried, in a root shell of 3 s."""
     account = a_name()
-    done = watched.host.login("alice", f"sudo useradd -M {account}", terminal=terminal)
+    command = f"useradd -M {account}"
+    if unhurried:
+        command = f"sh -c '{command}; sleep 3'"
+    done = watched.host.login("alice", f"sudo {command}", terminal=terminal)
     assert done.returncode == 0, done
-    return _leg(watched, account)
+    return _leg(watched, account, or_command=unhurried)
 
 
 def by_unit(watched: Watched) -> Leg:
@@ -101,26 +104,22 @@ def _by_daemon(watched: Watched, pipe: str) -> Leg:
     return _leg(watched, account)
 
 
-def _leg(watched: Watched, account: str) -> Leg:
+def _leg(watched: Watched, account: str, *, or_command: bool = False) -> Leg:
+    """Wait until the account's change is told; or_command: and who did it, or a command that may."""
     name = account.encode()
 
-    def added(told: list[Told]) -> Told | None:
+    def found() -> Leg | None:
+        added = command = None
+        told = watched.told()
         for image, event in told:
             change = event.account_change
             if (change.name, change.subject) == (name, change.SUBJECT_USER):
-                return image, event
-        return None
+                added = image, event
+            elif event.HasField("exec") and any(name in each for each in image.arguments):
+                command = image, event
+        unknown = added and added[1].attribution == events.ATTRIBUTION_UNKNOWN
+        if added is None or (or_command and unknown and command is None):
+            return None
+        return Leg(account, added, command, told)
 
-    def found() -> tuple[Told, list[Told]] | None:
-        told = watched.told()
-        change = added(told)
-        return (change, told) if change is not None else None
-
-    change, told = watched.until(found)
-    ran = [
-        (image, event)
-        for image, event in told
-        if event.HasField("exec") and name in image.arguments
-        and image.executable == b"/usr/sbin/useradd"
-    ]  # fmt: skip
-    return Leg(account, change, ran[0] if ran else None, told)
+    return watched.until(found)

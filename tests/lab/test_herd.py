@@ -163,7 +163,7 @@ def test_each_host_is_there_at_the_full_level(herd, backend):
             lambda member=member: [
                 row
                 for row in backend.up.get("nightherd/hosts", host=member.host_id)
-                if row.get("level")
+                if row["level"] != "unknown"
             ],
             300,
             1,
@@ -230,9 +230,12 @@ def test_a_host_that_is_cut_off_and_comes_back_loses_nothing(herd, backend):
             2,
         )
         assert len(custody["chains"]) == 1, custody
-        lost = backend.up.get("nightherd/gaps", host=member.host_id)
+        gaps = Counter(
+            gap["cause"] for gap in backend.up.get("nightherd/gaps", host=member.host_id, limit=250)
+        )
+        # A host that is this slow does not let its agent run for seconds; that loses nothing.
+        assert set(gaps) <= {"agentStalled"}, gaps
         print(
             f"\n{member.host.name} ({member.host.kernel}): {len(member.marks)} programs and "
-            f"{len(member.accounts)} accounts, each once; chain intact; gaps: "
-            f"{[(gap.get('cause'), gap.get('count')) for gap in lost]}"
+            f"{len(member.accounts)} accounts, each once; chain intact; gaps: {dict(gaps)}"
         )

@@ -16,7 +16,10 @@ FEWEST = 100
 @pytest.fixture
 def quiet(host):
     """No agent and no audit daemon beside them: one at a time can have audit's place."""
-    host.run("systemctl stop nightherd-agent 2> /dev/null; auditctl --signal stop || :")
+    host.run(
+        "systemctl stop nightherd-agent 2> /dev/null\n"
+        "systemctl kill auditd; while pidof -q auditd; do sleep 0.5; done"
+    )
     yield
     host.run("systemctl start auditd")
 
@@ -27,7 +30,7 @@ def test_the_kernel_tests_of_the_agent_pass_inside(host, quiet, request):
     where = " ".join(f"tests/agent/{each}" for each in SHORT) if short else "tests/agent"
     # A time-out for each test that fits a guest; what they leave in /tmp is their own.
     status, said = host.tried(
-        f"cd {GUEST}/checkout && PYTHONPATH=.:gen:{GUEST}/site python3 -m pytest -m kernel {where} "
+        f"cd {GUEST}/checkout && TEST_PATIENCE=6 PYTHONPATH=.:gen:{GUEST}/site python3 -m pytest -m kernel {where} "
         "-v -p no:cacheprovider -o timeout=900 --junitxml=/root/sensors.xml > /root/sensors.log 2>&1",
         limit_s=LIMIT_S,
     )
@@ -36,6 +39,10 @@ def test_the_kernel_tests_of_the_agent_pass_inside(host, quiet, request):
     outcomes = Counter(_outcome(case) for case in cases)
     skips = Counter(each.get("message") for case in cases for each in case.findall("skipped"))
     print(f"\n{host.name}: {dict(outcomes)}")
+    for case in cases:
+        for fault in (*case.findall("failure"), *case.findall("error")):
+            name = f"{case.get('classname')}::{case.get('name')}"
+            print(f"  FAILED {name}: {' '.join(fault.get('message', '').split())[:300]}")
     for reason, count in skips.most_common():
         print(f"  skipped {count}: {reason}")
     assert status == 0, said

@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tests.patience import patient
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,7 +204,7 @@ class Running:
 
 def wait(condition, timeout_s: float = 60, pause_s: float = 0.05):
     """Wait for a condition and return its value."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + patient(timeout_s)
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError("it did not come true in time")

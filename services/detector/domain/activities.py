@@ -14,6 +14,7 @@ from services.detector.domain.ids import digest
 from services.detector.domain.policy import Policy
 from services.detector.domain.programs import Call, names_of
 
+DAY_SECONDS = 86_400
 _DELETED = events.FileChange.OPERATION_DELETED
 _APPEARED = frozenset({events.FileChange.OPERATION_CREATED, events.FileChange.OPERATION_LINKED})
 _ACCOUNTS = pb.ACTIVITY_TYPE_ACCOUNTS_MODIFIED
@@ -174,8 +175,12 @@ class Activities:
                 return [asked]
         if not self._policy.records(type_, person=False):
             return []
-        # The manager is one image for as long as the machine runs: each unit is told by itself.
-        key = digest(type_, header.host_id, header.chain_id, header.batch_number, unit)
+        if self._table.entries[type_].routine.match(unit.encode()):
+            return []
+        # The manager is one image for as long as the machine runs: each unit is told by itself,
+        # and once a day: a timer or a restart after a crash is its routine.
+        day = event.event_time.seconds // DAY_SECONDS
+        key = digest(type_, header.host_id, header.boot_id, str(day), unit)
         if image is not None:
             actor = actor_of(image, self._lineage.above(image), 0, event.attribution)
         else:

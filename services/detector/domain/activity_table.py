@@ -72,6 +72,7 @@ class Entry:
     absorbs: bool
     events: frozenset[str]
     sockets: Globs
+    routine: Globs
     rights: bool = False
 
     def groups(self, executable: bytes, script: bytes) -> bool:
@@ -204,6 +205,7 @@ def _entry(item: Mapping[str, Any]) -> Entry:
         events=frozenset(item.get("events", ())),
         rights=item.get("rights", False),
         sockets=Globs(item.get("sockets", ())),
+        routine=Globs(item.get("routine", ())),
     )
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from agent.sensors.records import Record, Sensor
+from tests.agent.doing import Doing
+from tests.patience import patient
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = patient(60)
 
 
 @pytest.fixture
@@ -20,6 +22,20 @@ def folder() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def doing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doing]:
+    opened = Doing(tmp_path_factory.mktemp("doing"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def host(doing: Doing) -> Doing:
+    doing.pipeline.tick()
+    doing.made.clear()
+    return doing
 
 
 def drained_until(

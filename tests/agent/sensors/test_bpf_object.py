@@ -118,8 +118,8 @@ def test_what_is_not_seen_is_said_once_and_only_where_nothing_stands_in():
     refused = {"on_setxattr": "no", "on_removexattr": "no", "on_udp": "no", "on_udp6": "no"}
     (sentence,) = bpf_programs.sentences(refused)
     assert sentence == (
-        "Who gives capabilities to files outside the watched folders is not seen here: no."
+        "Not seen here: who gives capabilities to files outside the watched folders (no)."
     )
-    assert "Outgoing UDP is not seen here: no." in bpf_programs.sentences(
+    assert "Not seen here: outgoing UDP (no)." in bpf_programs.sentences(
         {**refused, "on_packet": "no"}
     )

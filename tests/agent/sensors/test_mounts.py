@@ -16,6 +16,7 @@ from agent.sensors.inotify import InotifySensor
 from agent.sensors.mounts import Mounts
 from agent.sensors.records import FileRecord, MountRecord
 from agent.sensors.watchlist import WatchList
+from tests.agent.sensors.filesystems import TMPFS_HAS_AN_ID, new_filesystem
 
 pytestmark = pytest.mark.kernel
 
@@ -66,7 +67,7 @@ def written(sensor, path):
 
 def test_a_filesystem_mounted_over_a_watched_folder_is_watched(sensor, place):
     assert written(sensor, place / "before")
-    with mounted("-t", "tmpfs", "none", place):
+    with mounted(*new_filesystem(place.parent / "image"), place):
         assert written(sensor, place / "on-it")
         (place / "deep" / "er").mkdir(parents=True)
         assert written(sensor, place / "deep" / "er" / "file")
@@ -77,7 +78,7 @@ def test_a_filesystem_mounted_over_a_watched_folder_is_watched(sensor, place):
 
 def test_mounted_again_and_again_it_is_watched_each_time(sensor, place):
     for number in range(3):
-        with mounted("-t", "tmpfs", "none", place / "sub"):
+        with mounted(*new_filesystem(place.parent / "image"), place / "sub"):
             assert written(sensor, place / "sub" / f"file{number}")
 
 
@@ -207,6 +208,19 @@ def test_what_cannot_be_watched_is_told_as_long_as_it_is_so(place):
         later.close()
     assert said(lambda sentences: not sentences) == []
     sensor.close()
+
+
+def test_a_filesystem_that_events_cannot_name_is_said_to_be_unwatched(place):
+    sensor = FanotifySensor(WatchList([]).with_paths([os.fsencode(place)]), own_pid=-1)
+    try:
+        with mounted("-t", "tmpfs", "none", place):
+            told_by(sensor, mounts)
+            assert (bytes(place) in sensor.unwatched) is not TMPFS_HAS_AN_ID
+        told_by(sensor, mounts)
+        assert sensor.unwatched == {}
+        assert written(sensor, place / "after")
+    finally:
+        sensor.close()
 
 
 def test_a_mount_is_told_and_a_table_that_stays_is_not(place):

@@ -44,3 +44,13 @@ def test_a_socket_that_stays_is_told_and_one_that_goes_is_not():
         )
     ]
     assert gone not in {each.local_port for each in records}
+
+
+def test_a_socket_of_which_another_sensor_told_is_not_told_twice():
+    told = set()
+    sensor = UdpSensor(every_ns=0, told=lambda: told)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.8", 0))
+        told.add(("127.0.0.8", sock.getsockname()[1]))
+        records = sensor.drain() + sensor.drain() + sensor.drain()
+    assert [each for each in records if each.local_address == "127.0.0.8"] == []

@@ -135,4 +135,4 @@ def test_what_a_link_leads_to_is_called_by_the_name_of_the_link():
 def test_a_folder_that_is_closed_has_nothing_in_it(tmp_path):
     fd = opened(bytes(tmp_path))
     os.close(fd)
-    assert [turn for turn in look_into(fd, bytes(tmp_path), DEFAULT) if turn] == []
+    assert look_into(fd, bytes(tmp_path)) == []

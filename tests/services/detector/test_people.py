@@ -281,6 +281,22 @@ def test_a_package_that_apt_installs_is_one_activity_with_the_command():
     assert not alerts
 
 
+def test_what_a_service_manager_does_for_every_login_makes_no_activity():
+    systemd = an_image("/usr/lib/systemd/systemd", pid=1, service="init.scope")
+    for unit in ("user@1000.service", "user-runtime-dir@1000.service", "systemd-hostnamed.service"):
+        change = events.ServiceChange(unit=unit, succeeded=True)
+        assert judged((systemd, an_event(service_change=change))) == ([], [])
+
+
+def test_a_unit_that_its_manager_restarts_again_and_again_is_one_activity():
+    systemd = an_image("/usr/lib/systemd/systemd", pid=1, service="init.scope")
+    change = an_event(service_change=events.ServiceChange(unit="x.service", succeeded=True))
+    found = {
+        judged((systemd, change), number=number)[0][0].activity.activity_id for number in (1, 2, 3)
+    }
+    assert len(found) == 1
+
+
 def test_a_service_is_told_by_the_command_that_asked_or_else_by_its_manager():
     alice = a_person("/usr/bin/systemctl", ["systemctl", "restart", "nginx"])
     systemd = an_image("/usr/lib/systemd/systemd", pid=1, service="init.scope")
