@@ -11,6 +11,7 @@ from typing import Final
 
 from agent import forks, kernel_events
 from agent.datagrams import Questions
+from agent.file_facts import mount_change
 from agent.lines import Ran
 from agent.output import Output
 from agent.processes import Process
@@ -133,18 +134,25 @@ class Doings:
                 self._modes.popitem(last=False)
             self._collect(file, self._ran(process, now, record.boot_ns), now)
         else:
-            event = self._event(record.boot_ns, exact=process is not None)
+            self._did(record, process, now)
+
+    def _did(self, record: KernelRecord, process: Process | None, now: int) -> None:
+        event = self._event(record.boot_ns, exact=process is not None)
+        mount = record.kind in kernel_events.MOUNT_KINDS
+        if mount:
+            event.mount_change.CopyFrom(mount_change(kernel_events.mount_of(record)))
+        else:
             kernel_events.tell(event, record)
-            if event.WhichOneof("kind") == "process_access":
-                self._target(event.process_access, now, record.boot_ns)
-            if process is None:
-                event.attribution = events.ATTRIBUTION_UNKNOWN
-            ran = self._ran(process, now, record.boot_ns)
-            made = Made(ran, event, record.kind in kernel_events.URGENT)
-            if made.kind == "mount_change":
-                self._mounted(made, now)
-            else:
-                self._output.add(made, now)
+        if event.WhichOneof("kind") == "process_access":
+            self._target(event.process_access, now, record.boot_ns)
+        if process is None:
+            event.attribution = events.ATTRIBUTION_UNKNOWN
+        ran = self._ran(process, now, record.boot_ns)
+        made = Made(ran, event, record.kind in kernel_events.URGENT)
+        if mount:
+            self._mounted(made, now)
+        else:
+            self._output.add(made, now)
 
     def is_told(self, record: FileRecord) -> bool:
         """Whether a change of a file was told already, by whoever saw it happen."""

@@ -23,6 +23,18 @@ _OPERATIONS: Final = {
 }
 
 
+def mount_change(record: MountRecord) -> events.MountChange:
+    """Return what a record of a mount says, as a fact of an event."""
+    return _Mount(
+        operation=_OPERATIONS[record.operation],
+        source=record.source,
+        target=record.target,
+        file_system=record.file_system,
+        mount_flags=record.flags,
+        watched_paths=record.watched,
+    )
+
+
 class FileFacts:
     """Turns records of reads and mounts into events."""
 
@@ -90,14 +102,7 @@ class FileFacts:
         event = events.Event(
             event_time=clock.to_timestamp(record.boot_ns + self._output.offset_ns),
             attribution=events.ATTRIBUTION_UNKNOWN if process is None else sure,
-            mount_change=_Mount(
-                operation=_OPERATIONS[record.operation],
-                source=record.source,
-                target=record.target,
-                file_system=record.file_system,
-                mount_flags=record.flags,
-                watched_paths=record.watched,
-            ),
+            mount_change=mount_change(record),
         )
         ran = None
         if process is not None:

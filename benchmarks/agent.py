@@ -223,7 +223,8 @@ def _results(found: Found) -> Iterator[Result]:
             against = auditd if name.startswith("agent.exec_1000.") and unit == "%" else None
             yield Result(name, value, unit, target, against)
     for kind, target in slowdown.TARGETS.items():
-        yield Result(f"agent.slowdown.{kind}_percent", found.least.percent(kind), "%", target)
+        if (percent := found.least.percent(kind)) is not None:
+            yield Result(f"agent.slowdown.{kind}_percent", percent, "%", target)
     for name, why in found.left_out.items():
         if name not in found.series:
             print(f"{name} is left out: {why}")

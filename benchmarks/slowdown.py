@@ -29,8 +29,10 @@ class Least:
     with_agent: dict[str, float] = field(default_factory=dict)
     without: dict[str, float] = field(default_factory=dict)
 
-    def percent(self, kind: str) -> float:
-        """How much longer it takes with the agent; may be below 0 by noise."""
+    def percent(self, kind: str) -> float | None:
+        """How much longer it takes with the agent; may be below 0 by noise. None: not measured."""
+        if kind not in self.with_agent or kind not in self.without:
+            return None
         return 100 * (self.with_agent[kind] / self.without[kind] - 1)
 
 
@@ -63,7 +65,8 @@ def measure(
             found = loads.spawn(0, seconds, loads.tiny).least_ns
         else:
             found = loads.calls(kind, seconds, _BLOCKS.get(kind, 200)).least_ns
-        least[kind] = min(found, least.get(kind, found))
+        if found:  # a busy machine may not even do one block of them
+            least[kind] = min(found, least.get(kind, found))
 
 
 @contextmanager

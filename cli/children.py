@@ -36,7 +36,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: tuple[int, int] | None = None
     """(uid, gid) to run as; None: as we are."""
-    stop_s: float = 15.0
+    stop_s: float = 30.0
     """How long it may take to stop in order before it is killed."""
     first_pause_s: float = 0.5
     """How long after its end it is started again; each further time twice as long."""

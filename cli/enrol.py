@@ -22,6 +22,8 @@ from cli.ports import known_address, known_ports
 
 SERVICES = ("store", "modeler", "detector", "gateway")
 RENEW_BEFORE = LIFETIME / 3
+START_S = 300.0
+"""What a program may take to start on the slowest of hosts."""
 SIGNING_KEY = "signing-key.pem"
 """In the agent's folder."""
 
@@ -43,7 +45,7 @@ def signing_key(home: Home, environment: Mapping[str, str]) -> bytes:
         env=dict(environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=START_S,
         check=False,
     )
     try:

@@ -9,7 +9,10 @@ from cli.children import Child, FalseStartError, Program
 from cli.errors import UpError
 from cli.homes import Home
 
-START_S = 60.0
+START_S = 300.0
+"""An emulated host takes a minute where others take a second. What ends at once does not wait."""
+PATIENCE_S = 20.0
+"""How often it is said that somebody is still waited for."""
 LAST_LINES = 10
 Ready = Callable[[], Awaitable[bool]]
 
@@ -47,6 +50,7 @@ class Family:
 
     async def _until(self, child: Child, ready: Ready, otherwise: str) -> None:
         name = child.program.name
+        telling = asyncio.create_task(self._tell(name))
         try:
             await child.until_ready(START_S, ready)
         except TimeoutError:
@@ -55,9 +59,19 @@ class Family:
             why = "ends at once"
         else:
             return
+        finally:
+            telling.cancel()
         last = await asyncio.to_thread(self._last_lines, name)
         log_file = self._home.logs / f"{name}.log"
         raise UpError(f"{name} {why}; the end of {log_file}:\n{last}")
+
+    async def _tell(self, name: str) -> None:
+        """Say now and then what is waited for, so that a slow start is not taken for none."""
+        waited_s = 0.0
+        while True:
+            await asyncio.sleep(PATIENCE_S)
+            waited_s += PATIENCE_S
+            print(f"still waiting for {name} ({waited_s:.0f} s)", flush=True)
 
     async def stop(self) -> None:
         """Stop all in order, the last one first; say what took long."""

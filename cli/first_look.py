@@ -10,7 +10,7 @@ from cli.homes import Home
 from cli.rest import Gateway, RestError
 
 TOO_MANY = 429
-SELF_TEST_S = 10.0
+SELF_TEST_S = 30.0
 """How long a self-test is waited for, once the services answer."""
 
 

@@ -12,7 +12,7 @@ import structlog
 from cli.homes import Home
 
 log = structlog.get_logger()
-STOP_S = 20.0
+STOP_S = 60.0
 
 
 def note(home: Home, pids: Mapping[str, int]) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 from cli.homes import Home
 
 FIRST_VERSION = 6
-PROBE_S = 10.0
+PROBE_S = 60.0
 WAYS_OUT = """No MongoDB can be used here. Three ways out:
   1. NIGHTHERD_MONGO_URL=mongodb://…   a MongoDB of your own (recommended for more than a try)
   2. put a mongod 6 or newer on PATH   (https://www.mongodb.com/docs/manual/installation)

@@ -11,6 +11,8 @@ from cli.errors import UpError
 from cli.homes import Home
 
 MONGO_S = 10.0
+ANSWER_S = 10.0
+"""Of one answer, a TLS handshake included, on the slowest of hosts."""
 
 
 async def serving(tls: Path, address: str, name: str) -> bool:
@@ -22,7 +24,7 @@ async def serving(tls: Path, address: str, name: str) -> bool:
     channel = open_channel(address, credentials, name)
     try:
         answer = await health_pb2_grpc.HealthStub(channel).Check(
-            health_pb2.HealthCheckRequest(), timeout=2
+            health_pb2.HealthCheckRequest(), timeout=ANSWER_S
         )
     except grpc.aio.AioRpcError:
         return False
@@ -76,7 +78,7 @@ def _answers(home: Home, port: int, path: str) -> bool:
     try:
         context = ssl.create_default_context(cafile=str(home.ca / "ca.pem"))
         with urllib.request.urlopen(
-            f"https://localhost:{port}{path}", timeout=3, context=context
+            f"https://localhost:{port}{path}", timeout=ANSWER_S, context=context
         ) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004
     except OSError:

@@ -110,16 +110,17 @@ class Up:
         await asyncio.to_thread(prepare_services, self.home, self._prepared)
         url = await self._start_mongo()
         database = {"NIGHTHERD_MONGO_URL": url}
-        for name, peers in (
-            ("store", {}),
-            ("modeler", {}),
-            ("detector", {"store": at["store"], "modeler": at["modeler"]}),
-        ):
-            settings = {"listen": open_at[name], "tls_dir": str(self.home.tls(name)), **peers}
-            if name == "store":
-                settings["heads_file"] = str(self.home.heads)
-            await self._start_service(name, {**settings, **database})
-        await self._start_gateway(at, database)
+        own = {**database, "heads_file": str(self.home.heads)}
+        # Two at a time: each is busy with loading itself.
+        await asyncio.gather(
+            self._start_service("store", open_at, own),
+            self._start_service("modeler", open_at, database),
+        )
+        peers = {name: at[name] for name in ("store", "modeler")}
+        await asyncio.gather(
+            self._start_service("detector", open_at, {**peers, **database}),
+            self._start_gateway(at, database),
+        )
         await self._start_enrolment(open_at["enrolment"])
         if self._look is not None:
             print("waiting for what the agent kept meanwhile", flush=True)
@@ -141,13 +142,16 @@ class Up:
             mongod.arguments(found.binary, self.home),
             environment(),
             self._prepared.user,
-            stop_s=30,
+            stop_s=60,
         )
         url = mongod.url_of(self.home)
         await self._family.start(program, lambda: mongo_answers(url))
         return url
 
-    async def _start_service(self, name: str, settings: dict[str, str]) -> None:
+    async def _start_service(
+        self, name: str, open_at: dict[str, str], settings: dict[str, str]
+    ) -> None:
+        settings = {"listen": open_at[name], "tls_dir": str(self.home.tls(name)), **settings}
         own = environment(name, **settings)
         own.setdefault(f"NIGHTHERD_{name.upper()}_DRAIN_SECONDS", DRAIN_S)
         program = Program(

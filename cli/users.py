@@ -43,7 +43,7 @@ def can_run_as(user: tuple[int, int], probe: Path) -> bool:
             extra_groups=[],
             env=environment(),
             capture_output=True,
-            timeout=60,
+            timeout=300,  # on the slowest of hosts
             check=False,
         )
     except (OSError, subprocess.SubprocessError):

@@ -26,8 +26,16 @@ Level = Literal["full", "audit", "poll"]
 class Sensing:
     """A pipeline that is ticked by hand."""
 
-    def __init__(self, folder: Path, *patterns: str, level: Level = "full") -> None:
-        watch_list = WatchList([Entry("test", tuple(p.encode() for p in patterns), urgent=True)])
+    def __init__(
+        self,
+        folder: Path,
+        *patterns: str,
+        level: Level = "full",
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        paths, kept = (tuple(map(str.encode, each)) for each in (patterns, secrets))
+        entries = [Entry("test", paths, urgent=True, inodes=True)]
+        watch_list = WatchList(entries, secrets=[Entry("a secret", kept, urgent=False)])
         # Nobody's pid: what the test itself does counts too.
         self.sensors = open_sensors(level, watch_list, own_pid=-1)
         spool = Spool(folder / "spool")
@@ -64,10 +72,12 @@ class Sensing:
 
 
 @contextmanager
-def sensing(folder: Path, *patterns: str, level: Level = "full") -> Iterator[Sensing]:
-    """Sense what happens to the names of `patterns`, and all processes."""
+def sensing(
+    folder: Path, *patterns: str, level: Level = "full", secrets: tuple[str, ...] = ()
+) -> Iterator[Sensing]:
+    """Sense what happens to the names of `patterns`, reads of `secrets`, and all processes."""
     assert os.geteuid() == 0
-    host = Sensing(folder, *patterns, level=level)
+    host = Sensing(folder, *patterns, level=level, secrets=secrets)
     try:
         yield host
     finally:

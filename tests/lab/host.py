@@ -34,6 +34,8 @@ class Host:
         append = f"root=/dev/vda rw console=ttyS0 quiet systemd.hostname={self.name}"
         forward = f"hostfwd=tcp:127.0.0.1:{self._port}-:22"
         command = [
+            # It ends with the test, however that ends.
+            *("setpriv", "--pdeathsig", "KILL", "--"),
             *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi"),
             *("-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none"),
             *("-serial", f"file:{self._serial}", "-device", "virtio-rng-pci"),

@@ -17,7 +17,9 @@ def status(watched, level):
     """What the agent says at this level."""
     said = watched.watch(level)
     yield said
+    restarts, log = watched.restarts, watched.said()
     watched.stop()
+    assert restarts == 0, log
 
 
 @pytest.fixture

@@ -75,13 +75,18 @@ class Watched:
 
         return self.until(tested)
 
+    @property
+    def restarts(self) -> int:
+        """How often systemd had to start it again since `watch`."""
+        return int(self.host.run("systemctl show -P NRestarts nightherd-agent"))
+
     def stop(self) -> None:
         """End it."""
         self.host.run("systemctl stop nightherd-agent; systemctl reset-failed nightherd-agent || :")
 
     def said(self) -> str:
         """Return its log."""
-        return self.host.run("journalctl -u nightherd-agent --no-pager -n 60 -o cat")
+        return self.host.run("journalctl -u nightherd-agent --no-pager -n 80 -o cat")
 
     def told(self) -> list[Told]:
         """Return every event in its spool, in order."""
@@ -92,6 +97,7 @@ class Watched:
         """Wait for a condition and return its value."""
         deadline = time.monotonic() + limit_s
         while not (value := condition()):
+            assert self.restarts == 0, self.said()
             assert time.monotonic() < deadline, f"it did not come true; the agent: {self.said()}"
             time.sleep(1)
         return value
