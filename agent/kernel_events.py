@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from socket import ntohs
 from typing import Final
 
-from agent.sensors.records import FileRecord, KernelRecord, SocketRecord
+from agent.sensors.records import FileRecord, KernelRecord, MountRecord, SocketRecord
 from nightherd.event.v1 import event_pb2 as events
 
-_Access, _Kernel, _Mount = events.ProcessAccess, events.KernelChange, events.MountChange
+_Access, _Kernel = events.ProcessAccess, events.KernelChange
 _Namespace, _Raw = events.NamespaceChange, events.RawSocket
 _ACCESSES: Final = {1: _Access.OPERATION_ATTACHED, 2: _Access.OPERATION_MEMORY_WRITTEN}
 _NAMESPACES: Final = {1: _Namespace.OPERATION_UNSHARED, 2: _Namespace.OPERATION_ENTERED}
@@ -37,6 +37,7 @@ _PROTOCOLS = {
 }
 URGENT: Final = frozenset({"user", "access", "signal", "module", "program"})
 """Kinds that do not wait for others."""
+MOUNT_KINDS: Final = frozenset({"mount", "unmount", "move"})
 FILE_KINDS: Final = frozenset({"mode", "capability"})
 """Kinds that are changes of files."""
 REPLACED: Final = {"KERN_MODULE": "modules", "BPF": "programs"}
@@ -109,37 +110,31 @@ def _namespace(event: events.Event, record: KernelRecord) -> None:
     change.kinds.extend(kind for bit, kind in _KINDS if flags & bit)
 
 
-def _mount(event: events.Event, record: KernelRecord) -> None:
-    flags, change = record.numbers[0], event.mount_change
-    change.operation = (
-        _Mount.OPERATION_REMOUNTED
-        if flags & _MS_REMOUNT
-        else _Mount.OPERATION_BOUND
-        if flags & _MS_BIND
-        else _Mount.OPERATION_MOVED
-        if flags & _MS_MOVE
-        else _Mount.OPERATION_MOUNTED
+def mount_of(record: KernelRecord) -> MountRecord:
+    """Return a record of MOUNT_KINDS as the change of the mount table that it tells of."""
+    source, file_system, target = record.texts[:3]
+    flags, operation = record.numbers[0], "mounted"
+    if record.kind == "unmount":
+        operation = "unmounted"
+    elif record.kind == "move":
+        flags, operation = 0, "moved"
+        source = source if record.texts[3] == b"/" else record.texts[3]
+    elif flags & _MS_REMOUNT:
+        operation = "remounted"
+    elif flags & _MS_BIND:
+        operation = "bound"
+    elif flags & _MS_MOVE:
+        operation = "moved"
+    return MountRecord(
+        operation=operation,
+        boot_ns=record.boot_ns,
+        pid=record.pid,
+        source=source,
+        target=target,
+        file_system=file_system.decode("utf-8", "backslashreplace"),
+        flags=flags,
+        exact=True,
     )
-    change.mount_flags = flags
-    _place(change, record)
-
-
-def _unmount(event: events.Event, record: KernelRecord) -> None:
-    event.mount_change.operation = _Mount.OPERATION_UNMOUNTED
-    event.mount_change.mount_flags = record.numbers[0]
-    _place(event.mount_change, record)
-
-
-def _move(event: events.Event, record: KernelRecord) -> None:
-    event.mount_change.operation = _Mount.OPERATION_MOVED
-    _place(event.mount_change, record)
-    if record.texts[3] != b"/":
-        event.mount_change.source = record.texts[3]
-
-
-def _place(change: events.MountChange, record: KernelRecord) -> None:
-    change.source, kind, change.target = record.texts[:3]
-    change.file_system = kind.decode("utf-8", "backslashreplace")
 
 
 def _module(event: events.Event, record: KernelRecord) -> None:
@@ -167,9 +162,6 @@ TELL: Final[Mapping[str, Callable[[events.Event, KernelRecord], None]]] = {
     "access": _access,
     "signal": _signal,
     "namespace": _namespace,
-    "mount": _mount,
-    "unmount": _unmount,
-    "move": _move,
     "module": _module,
     "program": _program,
     "raw_socket": _raw_socket,
