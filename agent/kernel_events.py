@@ -65,7 +65,7 @@ def file_of(record: KernelRecord) -> FileRecord:
 
 def tell(event: events.Event, record: KernelRecord) -> None:
     """Say in `event` what a record of another kind tells."""
-    _TELL[record.kind](event, record)
+    TELL[record.kind](event, record)
 
 
 def tell_socket(event: events.Event, record: SocketRecord) -> None:
@@ -158,7 +158,7 @@ def _raw_socket(event: events.Event, record: KernelRecord) -> None:
     )
 
 
-_TELL: Final[Mapping[str, Callable[[events.Event, KernelRecord], None]]] = {
+TELL: Final[Mapping[str, Callable[[events.Event, KernelRecord], None]]] = {
     "access": _access,
     "signal": _signal,
     "namespace": _namespace,

@@ -27,7 +27,7 @@ _TEMPORARY: Final = (b"/tmp/", b"/var/tmp/", b"/dev/shm/")
 _RIGHTS: Final = stat.S_ISUID | stat.S_ISGID
 _MOST_PENDING: Final = 256
 _MOST_BOUND: Final = 1024
-_KINDS: Final = {
+KINDS: Final = {
     _MODE: "mode",
     _CAPABILITY: "capability",
     _USER: "user",
@@ -133,7 +133,7 @@ class Facts:
                 return None
         elif fact.type == _ACCESS and numbers[3] == _ATTACHED_BY_SIGNAL and self._attach_seen:
             return None
-        kind = _KINDS.get(fact.type)
+        kind = KINDS.get(fact.type)
         if kind is None:
             return None
         return KernelRecord(kind, fact.boot_ns, fact.start_ns, fact.pid, numbers, texts)
