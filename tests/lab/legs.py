@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
+from agent.stages.sessions import LEFT_BEHIND_NS
 from nightherd.event.v1 import event_pb2 as events
 from tests.lab.host import Host
 from tests.lab.watching import Told, Watched
@@ -88,7 +89,9 @@ def by_hand(watched: Watched) -> Leg:
     assert done.returncode == 0, done
     watched.host.run(
         f"until [ -p {pipe} ]; do sleep 0.2; done\n"
-        "while pgrep -f '^sshd: alice' > /dev/null; do sleep 0.5; done"
+        # What still ends within moments of the session is the session's own.
+        "while pgrep -f '^sshd: alice' > /dev/null; do sleep 0.5; done\n"
+        f"sleep {LEFT_BEHIND_NS / 1e9 + 1}"
     )
     try:
         return _by_daemon(watched, pipe)
