@@ -118,7 +118,10 @@ async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
                     while not await told_of_it():
                         pass
                 image, event = changed(receiver, file)[0]
-                assert event.attribution == events.ATTRIBUTION_EXACT
+                assert event.attribution in (
+                    events.ATTRIBUTION_EXACT,
+                    events.ATTRIBUTION_INFERRED,  # within a tick of its fork
+                )
                 assert image.arguments[0] == b"/bin/sh"
             finally:
                 await run("umount", str(agent.watched))
@@ -131,7 +134,9 @@ async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
                 )
             finally:
                 await run("umount", str(agent.watched / "config"))
-            await told_soon(lambda: not statuses(receiver)[-1].not_seen)
+            await told_soon(
+                lambda: not any("mounted over it" in s for s in statuses(receiver)[-1].not_seen)
+            )
 
 
 def _metrics(port: int) -> dict[str, float]:

@@ -29,7 +29,9 @@ def running(*command, **options):
 def test_a_program_is_told_with_its_file_and_its_environment():
     environment = {"LD_AUDIT": "", "x": "LD_PRELOAD=", "HTTPS_PROXY": "p", "no_proxy": "q"}
     with running("/bin/sleep", "600", env=environment) as child:
-        program = program_of(child.pid)
+        # Its parent goes on before all of a program is there.
+        while not (program := program_of(child.pid)).traits:
+            assert child.poll() is None
     status = Path("/bin/sleep").stat()
     assert program.path == os.path.realpath("/bin/sleep").encode()
     assert program.inode == status.st_ino
