@@ -129,14 +129,28 @@ async def test_what_is_mounted_later_is_watched_too(tmp_path, tls, free_port):
             other.write_text("y")
             await run("mount", "--bind", str(other), str(agent.watched / "config"))
             try:
+                # It is the watched file now, by whatever name it is changed.
+                await told_soon(lambda: mounts_on(receiver, agent.watched / "config"))
+                await run("/bin/sh", "-c", f"echo z > {other}")
                 await told_soon(
-                    lambda: any("mounted over it" in s for s in statuses(receiver)[-1].not_seen)
+                    lambda: any(
+                        change.used_path == bytes(other)
+                        for _, event in told(receiver)
+                        for change in event.file_change.changes
+                        if change.path == bytes(agent.watched / "config")
+                    )
                 )
             finally:
                 await run("umount", str(agent.watched / "config"))
-            await told_soon(
-                lambda: not any("mounted over it" in s for s in statuses(receiver)[-1].not_seen)
-            )
+            assert not any(str(agent.watched) in s for s in statuses(receiver)[-1].not_seen)
+
+
+def mounts_on(receiver, path):
+    return [
+        event
+        for _, event in told(receiver)
+        if event.HasField("mount_change") and event.mount_change.target == bytes(path)
+    ]
 
 
 def _metrics(port: int) -> dict[str, float]:

@@ -148,7 +148,10 @@ async def test_the_agent_works_in_full_with_these_rights_and_no_others(
             await receiver.until(lambda: changed(receiver, secret / "file"))
             image, event = changed(receiver, secret / "file")[0]
             assert image.pid == pid
-            assert event.attribution == events.ATTRIBUTION_EXACT
+            assert event.attribution in (
+                events.ATTRIBUTION_EXACT,
+                events.ATTRIBUTION_INFERRED,  # within a tick of its fork
+            )
             assert await agent.end(signal.SIGTERM) == 0
 
 
