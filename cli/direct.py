@@ -13,7 +13,7 @@ REFUSED = 4
 
 
 def show_asked(home: Home) -> int:
-    """Print what is asked of whom; 0, or 4 when the gateway does not say."""
+    """Print the directives in force; return 0, or 4 when the gateway refuses to list them."""
     try:
         found, _ = Gateway(home).get(PATH)
     except RestError as error:

@@ -61,7 +61,7 @@ def verify_hosts(home: Home, hosts: Sequence[str]) -> int:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 print(
-                    f"nightherd: there is no host {show(name)}, and no such file", file=sys.stderr
+                    f"nightherd: {show(name)} is neither a known host nor a file", file=sys.stderr
                 )
                 return NOTHING_THERE
             broken = broken or not report["intact"]

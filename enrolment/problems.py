@@ -18,10 +18,10 @@ refusals = Counter("nightherd_enrolment_refusals", "Requests that were refused",
 _STATUS = {
     StatusCode.INVALID_ARGUMENT: (400, "The request cannot be answered as it is"),
     StatusCode.PERMISSION_DENIED: (403, "No certificate is given"),
-    StatusCode.DEADLINE_EXCEEDED: (408, "It took too long"),
-    StatusCode.FAILED_PRECONDITION: (409, "Not as things stand"),
+    StatusCode.DEADLINE_EXCEEDED: (408, "The request took too long"),
+    StatusCode.FAILED_PRECONDITION: (409, "Conflicts with the current state"),
     StatusCode.OUT_OF_RANGE: (413, "Too large"),
-    StatusCode.RESOURCE_EXHAUSTED: (429, "Too much"),
+    StatusCode.RESOURCE_EXHAUSTED: (429, "Too many requests"),
 }
 _MOST_DETAIL = 500
 

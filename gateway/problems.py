@@ -30,17 +30,17 @@ _STATUS = {
 }
 _TITLES = {
     400: "The request cannot be answered as it is",
-    401: "Who are you?",
-    403: "This is not yours to do",
-    404: "There is no such thing",
-    405: "Not in this way",
-    409: "Not as things stand",
+    401: "Authentication required",
+    403: "You are not allowed to do this",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflicts with the current state",
     413: "Too large",
-    429: "Too much",
+    429: "Too many requests",
     500: "An error on our side",
     502: "Something this needs failed",
     503: "Something this needs does not answer",
-    504: "It took too long",
+    504: "The request took too long",
 }
 _RETRY_S = "2"
 # Room for the names of all fields, when one of them is misspelt.

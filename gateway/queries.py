@@ -99,8 +99,8 @@ class Question:
         except (ValueError, OverflowError):
             raise ProblemError(
                 400,
-                f"{name}: {text[:60]!r} is no time; write it as {TIME_EXAMPLE} (RFC 3339; a date "
-                "alone is its midnight; UTC unless a zone is given)",
+                f"{name}: {text[:60]!r} is not a valid time; write it as {TIME_EXAMPLE} "
+                "(RFC 3339; a date alone is its midnight; UTC unless a zone is given)",
             ) from None
         return timestamp
 

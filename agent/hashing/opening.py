@@ -65,7 +65,7 @@ class Opener:
                 continue
             try:
                 signature = self._seen(job, found, magic=magic)
-            except BaseException:
+            except BaseException:  # whatever it was: no file stays open
                 os.close(found)
                 raise
             if isinstance(signature, str):

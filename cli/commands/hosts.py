@@ -75,7 +75,7 @@ def direct(home: Path | None, host: str, herd: str, watch: tuple[str, ...], leve
 
     if not host and not herd:
         if watch or level != "own":
-            raise click.UsageError("of whom? --host or --herd")
+            raise click.UsageError("name a host (--host) or a herd (--herd)")
         sys.exit(show_asked(home_of(home)))
     if host and herd:
         raise click.UsageError("--host or --herd, not both")

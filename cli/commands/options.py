@@ -53,7 +53,7 @@ def moment(_: click.Context, __: click.Parameter, value: str) -> str:
             dt.datetime.fromisoformat(value)
     except ValueError:
         raise click.BadParameter(
-            f"{value!r} is no time; write it as 2026-11-24T15:04:05Z (a date alone is its "
+            f"{value!r} is not a valid time; write it as 2026-11-24T15:04:05Z (a date alone is its "
             "midnight; UTC unless a zone is given)"
         ) from None
     return value

@@ -126,4 +126,7 @@ def test_what_was_imported_into_a_herd_stays_there(home, log, free_port, capsys)
 def test_a_time_that_is_none_is_told_by_the_name_of_its_option(command):
     done = typed(command, "--since", "yesterday")
     assert done.returncode == 2
-    assert "'--since': 'yesterday' is no time; write it as 2026-11-24T15:04:05Z" in done.stderr
+    assert (
+        "'--since': 'yesterday' is not a valid time; write it as 2026-11-24T15:04:05Z"
+        in done.stderr
+    )

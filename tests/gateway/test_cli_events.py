@@ -88,5 +88,5 @@ async def test_gaps_are_listed(ask, backend, host):
 async def test_what_cannot_be_asked_fails_with_the_reason(ask, host):
     await ask("events", "--kind", "nonsense", status=4)
     await ask("tree", host, "nobody", status=4)
-    assert "there is no host nobody, and no such file" in await ask("verify", "nobody", status=2)
+    assert "nobody is neither a known host nor a file" in await ask("verify", "nobody", status=2)
     assert "intact" in await ask("verify", host)

@@ -72,7 +72,9 @@ async def test_it_is_asked_and_shown_from_the_terminal(ask, api, host_id):
     shown = await ask("direct")
     assert host_id in shown
     assert "/srv/a" in shown
-    assert "of whom?" in await ask("direct", "--level", "poll", status=2)
+    assert "name a host (--host) or a herd (--herd)" in await ask(
+        "direct", "--level", "poll", status=2
+    )
     assert "not both" in await ask("direct", "--host", "a", "--herd", "b", status=2)
     await ask("direct", "--host", host_id)
     assert await of(api, host_id) == []
